@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Run the tests; the last line of the output is the sum over all of them.
+#   ./test.sh              every suite
+#   ./test.sh unit lint    these only (see ./test.sh --list)
+set -euo pipefail
+cd "$(dirname "$0")"
+# shellcheck source=scripts/bootstrap.sh
+. scripts/bootstrap.sh
+
+apt_install \
+    python3 python3-venv python3-yaml python3-requests python3-pyroute2 python3-psutil python3-jinja2 \
+    python3-aiohttp python3-cryptography git shellcheck \
+    qemu-system-x86 qemu-utils e2fsprogs busybox-static \
+    gcc make libc6-dev musl-tools dpkg-dev skopeo docker-registry
+make_venv tests/requirements.txt
+exec .venv/bin/python tests/run.py "$@"
