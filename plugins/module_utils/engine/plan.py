@@ -89,7 +89,9 @@ class Tracker:
 
     def compare_all(self, desired: Mapping[str, Any], observed: Mapping[str, Any]) -> bool:
         """Compare every field of ``desired``. True when one differs."""
-        return any([self.compare(name, value, observed.get(name)) for name, value in desired.items()])
+        # A list, not a generator: every field is compared, also after the first difference.
+        differs = [self.compare(name, value, observed.get(name)) for name, value in desired.items()]
+        return any(differs)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def _address(text: str, value: object) -> str:
 
 
 def _range(text: str, value: object) -> range:
-    first, _, last = text.partition("-")
+    first, _dash, last = text.partition("-")
     low, high = int(first), int(last or first)
     if not 0 <= low <= high <= 65535 or (last and low == 0):
         raise _bad("port", "port", value, "ports from 1 to 65535, the smaller one first")

@@ -112,4 +112,4 @@ def test_root_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(HostError):
-            _ = Root(path).images
+            str(Root(path).images)
