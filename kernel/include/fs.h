@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files: open files, inodes, names, file systems (fs/). Page cache: fs/pagecache.c.
+#ifndef UNI_FS_H
+#define UNI_FS_H
+
+#include "poll.h"
+#include "rbtree.h"
+#include "sched.h"
+#include "time.h"
+#include "types.h"
+#include "uaccess.h"
+
+struct file;
+struct inode;
+struct dentry;
+struct superblock;
+struct page;
+struct vma;
+struct process;
+
+// --- Open files -----------------------------------------------------------------------------------------------------
+// Missing operations give the errno in the comment.
+struct file_ops {
+    ssize_t (*read)(struct file *f, struct iter *it, u64 *pos);     // EINVAL; pos NULL for streams
+    ssize_t (*write)(struct file *f, struct iter *it, u64 *pos);    // EINVAL
+    i64 (*seek)(struct file *f, i64 off, int whence);               // ESPIPE
+    u32 (*poll)(struct file *f, struct poll_table *pt);             // always readable and writable
+    long (*ioctl)(struct file *f, u32 cmd, uptr arg);               // ENOTTY
+    int (*mmap)(struct file *f, struct vma *v);                     // ENODEV; regular files: fs/pagecache.c
+    int (*fsync)(struct file *f, bool data_only);                   // EINVAL
+    int (*readdir)(struct file *f, void *ctx,
+                   bool (*emit)(void *ctx, const char *name, size_t len, u64 ino, u8 type, u64 next_pos)); // ENOTDIR
+    int (*set_flags)(struct file *f, u32 flags);                    // fcntl F_SETFL changes: allowed
+    void (*release)(struct file *f);                                // the last reference went
+};
+
+struct file {
+    u32 refs;                   // atomic
+    u32 flags;                  // O_ACCMODE, O_APPEND, O_NONBLOCK, O_DIRECT, ...
+    const struct file_ops *ops;
+    struct inode *inode;        // may be NULL only for anonymous kinds made by anon_file()
+    struct path *path;          // how it was opened; NULL for anonymous kinds
+    struct mutex pos_lock;      // guards pos for read/write/lseek
+    u64 pos;
+    void *priv;                 // of the ops: pipe end, socket, epoll, ...
+    struct list epoll_watches;  // epoll items on this file (linux/epoll.c), under epoll's lock
+    u32 locks;                  // flock/fcntl: something is held
+};
+
+struct file *file_get(struct file *f);
+void file_put(struct file *f);
+// An open file without a name: eventfd, epoll, socket, pipe ("anon_inode:[eventfd]", "socket:[7]", ... in /proc/self/fd). mode: S_IF* and permissions for fstat.
+struct file *anon_file(const struct file_ops *ops, void *priv, u32 flags, u32 mode, const char *name);
+
+// --- Inodes -----------------------------------------------------------------------------------------------------------
+struct kstat {
+    u64 dev, ino, rdev, size, blocks, blksize, nlink;
+    u32 mode, uid, gid;
+    struct timespec_k atime, mtime, ctime, btime;
+};
+
+struct setattr {                // what is valid
+    u32 valid;                  // ATTR_*
+    u32 mode, uid, gid;
+    u64 size;
+    struct timespec_k atime, mtime;
+};
+enum { ATTR_MODE = 1, ATTR_UID = 2, ATTR_GID = 4, ATTR_SIZE = 8, ATTR_ATIME = 16, ATTR_MTIME = 32 };
+
+struct inode_ops {              // directories and attributes; inode->lock of the directory is held
+    struct inode *(*lookup)(struct inode *dir, const char *name, size_t len);     // err_ptr(-ENOENT), ...; a reference
+    struct inode *(*create)(struct inode *dir, const char *name, size_t len, u32 mode, u64 rdev);  // files, nodes, fifos, sockets
+    int (*mkdir)(struct inode *dir, const char *name, size_t len, u32 mode);
+    int (*link)(struct inode *dir, const char *name, size_t len, struct inode *target);
+    int (*symlink)(struct inode *dir, const char *name, size_t len, const char *target);
+    int (*unlink)(struct inode *dir, const char *name, size_t len, struct inode *victim);
+    int (*rmdir)(struct inode *dir, const char *name, size_t len, struct inode *victim);
+    int (*rename)(struct inode *from, const char *name, size_t len, struct inode *to, const char *nname, size_t nlen, u32 flags);
+    ssize_t (*readlink)(struct inode *ino, char *buf, size_t size);
+    int (*setattr)(struct inode *ino, const struct setattr *a);
+    int (*getattr)(struct inode *ino, struct kstat *st);                           // default: from the inode
+    int (*fallocate)(struct inode *ino, int mode, u64 off, u64 len);
+    // Page cache: fill a page (PG_BUSY is set by the caller), write a dirty one, make room on disk for a range before it is dirtied.
+    int (*readpage)(struct inode *ino, u64 index, struct page *p);
+    int (*readpages)(struct inode *ino, u64 index, struct page **p, unsigned n);   // optional: read-ahead in one request
+    int (*writepages)(struct inode *ino, u64 index, struct page **p, unsigned n);
+    int (*reserve)(struct inode *ino, u64 off, u64 len);                           // -ENOSPC before the write, not after
+};
+
+struct mapping {                // the page cache of one inode
+    spinlock_t lock;
+    struct rbtree pages;        // or a radix tree: fs/pagecache.c's own business
+    void *root;
+    u64 nr, nr_dirty;
+};
+
+struct inode {
+    u32 refs;
+    u32 mode, uid, gid, nlink;
+    u64 ino, size, rdev, blocks;         // blocks of 512 bytes
+    struct timespec_k atime, mtime, ctime, btime;
+    const struct inode_ops *ops;
+    const struct file_ops *fops;         // for open()
+    struct superblock *sb;
+    struct mutex lock;                   // directory contents; size, truncate and write of files
+    struct mapping mapping;
+    struct list sb_node;                 // inode cache
+    struct list locks;                   // flock and fcntl locks (fs/locks.c)
+    struct waitq lock_wait;
+    void *priv;                          // of the file system; AF_UNIX: the bound socket; fifo: the pipe
+    bool dirty;
+};
+struct inode *inode_get(struct inode *i);
+void inode_put(struct inode *i);
+
+struct superblock {
+    const char *type;           // "ext2", "tmpfs", ...
+    char source[64];            // "/dev/vda"
+    u64 dev;                    // st_dev
+    bool readonly;
+    struct inode *root;
+    const struct sb_ops *ops;
+    void *priv;
+};
+struct kstatfs {
+    u64 type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags;
+};
+struct sb_ops {
+    int (*statfs)(struct superblock *sb, struct kstatfs *st);
+    int (*sync)(struct superblock *sb);
+    void (*free_inode)(struct inode *i);      // the last reference went; nlink 0: remove from disk
+    int (*unmount)(struct superblock *sb);
+};
+
+// --- Names --------------------------------------------------------------------------------------------------------------
+// A place in the tree: an entry of the name cache (parent, name, inode), mounts already followed. Counted.
+struct path;
+void path_put(struct path *p);
+struct path *path_get(struct path *p);
+struct inode *path_inode(struct path *p);
+ssize_t path_string(struct path *p, char *buf, size_t size);      // absolute; " (deleted)" appended for unlinked ones
+
+int vfs_init(void);                                                // mounts root, /dev, /proc, /sys, /tmp, /run, /dev/shm, uni.mount, uni.file
+// Kernel-side use (exec, /etc files). err_ptr on failure. `path` is absolute or relative to the current directory.
+struct file *vfs_open(const char *path, u32 flags, u32 mode);
+ssize_t vfs_read(struct file *f, void *buf, size_t n, u64 off);
+ssize_t vfs_write(struct file *f, const void *buf, size_t n, u64 off);
+int vfs_write_file(const char *path, const void *data, size_t n, u32 mode, u32 uid, u32 gid);  // makes missing parents
+int vfs_mkdir(const char *path, u32 mode);
+int vfs_stat(struct file *f, struct kstat *st);
+void vfs_sync_all(void);
+// Used by AF_UNIX: binding makes a socket inode at path, connecting finds it.
+int vfs_mknod(const char *path, u32 mode, u64 rdev, struct inode **out);
+struct inode *vfs_lookup_inode(const char *path);
+// openat-like, for the system calls of linux/: resolves a user path at dirfd. Flags AT_*, O_*.
+struct file *vfs_openat(int dirfd, const char *path, u32 flags, u32 mode);
+
+// Page cache, for mm/fault.c: the page of a file, read in if need be; err_ptr(-EIO) past the end (SIGBUS). A reference.
+struct page *pagecache_fault(struct file *f, u64 index, bool write_shared);
+void pagecache_dirty(struct inode *ino, u64 index, struct page *p);
+
+// A character device under /dev (major:minor as in Linux's devices.txt).
+struct chardev {
+    const char *name;
+    u32 major, minor, mode;
+    const struct file_ops *ops;
+    int (*open)(struct file *f);
+    struct list node;
+};
+void chardev_register(struct chardev *d);
+
+// A file under /proc or /sys whose text a function writes at open. Parents are made.
+struct seqbuf;
+void proc_register(const char *path, u32 mode, void (*show)(struct seqbuf *s), ssize_t (*store)(const char *buf, size_t n));
+void seq_printf(struct seqbuf *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void seq_write(struct seqbuf *s, const void *data, size_t n);
+
+#endif

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Network: devices below, lwIP in the middle (net/lwip_port.c), sockets above (net/socket.c ...).
+#ifndef UNI_NET_H
+#define UNI_NET_H
+
+#include "list.h"
+#include "types.h"
+
+struct pbuf;
+
+struct netdev {
+    char name[16];              // "eth0"
+    u8 mac[6];
+    u16 mtu;
+    bool tx_csum, rx_csum, tso;
+    // Queues a frame; the device holds a reference on the pbuf chain until it is sent. 0, -ENOBUFS.
+    int (*xmit)(struct netdev *d, struct pbuf *p);
+    void (*poll)(struct netdev *d);      // net softirq: takes received frames, calls net_receive; frees sent ones
+    void *priv;
+    void *netif;                         // lwIP's
+    u64 rx_bytes, tx_bytes, rx_packets, tx_packets, rx_dropped, tx_dropped;
+    struct list node;
+};
+
+void netdev_register(struct netdev *d);
+void net_receive(struct netdev *d, struct pbuf *p);     // takes over the reference
+void net_init(void);                                     // after devices: interfaces up, addresses as boot_config says
+// lwIP's core runs under this lock: net softirq or a thread between these two. Nothing under it sleeps or touches user memory.
+void net_lock(void);
+void net_unlock(void);
+u64 net_socket_count(void);
+
+#endif

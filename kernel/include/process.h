@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one process: what its threads share.
+#ifndef UNI_PROCESS_H
+#define UNI_PROCESS_H
+
+#include "sched.h"
+#include "signal.h"
+#include "types.h"
+#include "vm.h"
+
+struct file;
+struct path_k;
+
+#define NOFILE_MAX 1048576u
+#define RLIM_NR 16
+
+struct rlimit_k {
+    u64 soft, hard;
+};
+
+struct fd_slot {
+    struct file *file;
+    bool cloexec;
+};
+
+struct fdtable {
+    spinlock_t lock;            // guards all below
+    struct fd_slot *slot;
+    u32 size;                   // slots there are; grows up to RLIMIT_NOFILE
+    u32 first_free;             // no free slot below
+    u32 used;
+};
+
+struct process {
+    struct mm mm;
+    struct fdtable fds;
+    struct list threads;        // thread_lock
+    u32 nr_threads;
+    spinlock_t thread_lock;
+    int pid;                    // 1, as in a container
+    u32 uid, euid, suid, gid, egid, sgid;   // fs/cred checks use euid/egid
+    u64 caps;
+    u32 umask;
+    struct path *cwd;           // fs.h
+    char exe[256];              // absolute path of the program, for /proc/self/exe
+    char name[16];
+    char *cmdline;              // argv, NUL separated, and its length (for /proc/self/cmdline)
+    size_t cmdline_len;
+    char *environ;
+    size_t environ_len;
+    u64 *auxv;                  // pairs, ended by AT_NULL
+    u32 auxv_len;               // bytes
+    struct rlimit_k rlim[RLIM_NR];
+    spinlock_t sig_lock;        // actions, shared pending, every thread's pending and mask
+    struct sigaction_k actions[64];
+    struct sigqueue pending;
+    u64 start_ns;
+    bool exiting;               // exit_group or a fatal signal: threads end at their next return to the program
+    int exit_status;            // as wait(2) has it: status << 8, or the signal's number
+    bool dumpable;
+};
+
+extern struct process *the_process;      // NULL until init runs
+static inline struct process *current_process(void) { return the_process; }
+
+// Starts init as the boot configuration says; returns only when that is impossible (with a clear message and -errno).
+int process_start_init(void);
+// Replaces the program. argv and envp are kernel copies.
+struct exec_args {
+    char *path;
+    char **argv, **envp;
+    int argc, envc;
+};
+int process_exec(struct exec_args *a, struct regs *r);
+void process_exit_group(int wait_status) NORETURN;    // the current thread; ends all the others, then the machine
+void process_kill(int sig);                           // fatal signal from any context (out of memory, control port)
+
+// File descriptors (fs/fdtable.c). fd_get takes a reference (NULL: EBADF), file_put (fs.h) drops it.
+struct file *fd_get(int fd);
+int fd_install(struct file *f, int min, bool cloexec);  // takes over the reference; -EMFILE leaves it with the caller
+int fd_install_at(struct file *f, int fd, bool cloexec); // dup2
+int fd_close(int fd);
+void fd_close_on_exec(void);
+
+#endif

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Threads, waiting, sleeping locks and deferred interrupt work (sched/). The kernel itself is never preempted: a thread
+// runs until it sleeps or returns to the program. Written for several CPUs: each has its own run queue.
+#ifndef UNI_SCHED_H
+#define UNI_SCHED_H
+
+#include "list.h"
+#include "rbtree.h"
+#include "regs.h"
+#include "signal.h"
+#include "spinlock.h"
+#include "types.h"
+
+struct process;
+struct fpu_state;
+
+enum thread_state { T_RUNNABLE, T_RUNNING, T_SLEEPING, T_STOPPED, T_DEAD };
+
+#define KSTACK_SIZE 8192ul      // one guard page below each; -Wframe-larger-than keeps functions honest
+
+struct thread {
+    u64 ksp;                    // offset 0: saved kernel stack pointer (arch/x86_64/switch.S)
+    u64 kstack_top;             // offset 8
+    u64 fs_base, gs_base;       // the program's TLS
+    struct fpu_state *fpu;      // XSAVE area; NULL for kernel threads
+    enum thread_state state;    // run queue lock
+    int cpu;
+    i32 nice;
+    u64 affinity;
+    struct list run_node;       // run queue
+    u64 slice_end;              // ns, monotonic
+    u64 cpu_ns, user_ns;        // time used: all, in ring 3
+    u64 run_since;
+    struct process *proc;       // NULL: kernel thread
+    struct list proc_node;      // process->threads
+    int tid;
+    char name[16];
+    struct regs *regs;          // the program's registers while in the kernel
+    // Signals (signal.h), under process->sig_lock
+    sigset_k sigmask, saved_mask;
+    bool restore_mask;          // sigsuspend, ppoll, ...: saved_mask comes back after delivery
+    struct sigqueue pending;
+    struct sigaltstack_k altstack;
+    volatile bool interrupted;  // a signal (or exit) is pending: interruptible sleeps end, user return takes the slow path
+    volatile bool resched;      // the slice is over
+    // Linux's per-thread registrations
+    uptr clear_child_tid, robust_list;
+    u64 robust_len;
+    uptr rseq;
+    // restart_syscall(2)
+    long (*restart_fn)(struct thread *);
+    u64 restart_arg[4];
+    void *wait_data;            // of the sleeping subsystem
+    int exit_code;
+};
+
+// --- Per CPU ------------------------------------------------------------------------------------------------------
+struct cpu {
+    struct thread *current;     // offset 0: %gs:0
+    u64 user_rsp;               // offset 8: scratch of the system call entry
+    u64 kstack_top;             // offset 16: of the current thread
+    struct cpu *self;           // offset 24
+    u32 bh_count, irq_count;    // offsets 32, 36
+    u32 softirq_pending;
+    int id;
+    struct thread *idle;
+    spinlock_t rq_lock;         // guards the run queue below
+    struct list rq;
+    u32 nr_running;
+    struct thread *fpu_owner;   // whose FPU state the registers hold
+    struct thread *dead;        // a thread whose stack waits to be freed
+};
+
+static inline struct cpu *this_cpu(void)
+{
+    struct cpu *c;
+    __asm__ volatile("movq %%gs:24, %0" : "=r"(c));
+    return c;
+}
+
+static inline struct thread *current(void)
+{
+    struct thread *t;
+    __asm__ volatile("movq %%gs:0, %0" : "=r"(t));
+    return t;
+}
+
+void sched_init(void);          // the boot stack becomes the idle thread
+struct thread *kthread_create(const char *name, void (*fn)(void *), void *arg);   // runnable; NULL when out of memory
+struct thread *thread_create_user(struct process *p, const struct regs *regs);     // not yet runnable
+void thread_wake(struct thread *t);             // from any context
+void thread_yield(void);
+void schedule(void);                            // gives the CPU away; the caller has set its state
+void thread_exit(void) NORETURN;                // the end of the current thread; its stack is freed by the next one
+bool sched_others_runnable(void);
+void sched_tick(void);                          // the slice timer's end (softirq)
+
+// --- Waiting ---------------------------------------------------------------------------------------------------
+// A queue of waiters. A waiter is usually a thread; with `fn` set it is a callback (epoll), called with the queue's lock held.
+struct waitq {
+    spinlock_t lock;            // taken with interrupts off: wake-ups come from interrupts too
+    struct list waiters;
+};
+
+struct waiter {
+    struct list node;
+    struct thread *thread;
+    bool (*fn)(struct waiter *w, u32 events);   // returns true when it consumed an exclusive wake-up
+    struct waitq *queue;
+    u32 events;                                 // poll events this waiter cares for; 0 = all
+    bool exclusive;                             // wake-one semantics
+    bool woken;
+};
+
+#define WAITQ_INIT(name) { SPINLOCK_INIT, LIST_INIT((name).waiters) }
+void waitq_init(struct waitq *q);
+void waitq_add(struct waitq *q, struct waiter *w);        // w->thread/fn already set
+void waitq_del(struct waiter *w);                         // harmless when it is on no queue
+void waitq_wake(struct waitq *q, u32 events);             // all that are not exclusive and one that is; 0 = any event
+void waitq_wake_n(struct waitq *q, u32 events, unsigned n);
+void waitq_wake_all(struct waitq *q);
+
+// The pattern, which has no lost wake-ups because prepare comes before the test:
+//     struct waiter w;
+//     waitq_prepare(&q, &w);
+//     while (!condition) {
+//         err = waitq_sleep(&w, deadline, true);   // 0 woken, -ETIMEDOUT, -ERESTARTSYS (signal)
+//         if (err) break;
+//     }
+//     waitq_finish(&w);
+#define NO_DEADLINE (~0ull)
+void waitq_prepare(struct waitq *q, struct waiter *w);
+int waitq_sleep(struct waiter *w, u64 deadline_ns, bool interruptible);   // monotonic ns; re-armed when it returns
+void waitq_finish(struct waiter *w);
+int sleep_until(u64 deadline_ns, bool interruptible);                      // 0 at the deadline, -ERESTARTSYS
+
+struct mutex {
+    spinlock_t lock;
+    struct thread *owner;
+    struct list waiters;
+};
+#define MUTEX_INIT(name) { SPINLOCK_INIT, NULL, LIST_INIT((name).waiters) }
+void mutex_init(struct mutex *m);
+void mutex_lock(struct mutex *m);
+bool mutex_trylock(struct mutex *m);
+void mutex_unlock(struct mutex *m);
+
+struct rwlock {                 // many readers or one writer; writers do not starve
+    spinlock_t lock;
+    int readers;                // -1: a writer
+    struct list waiters;
+};
+void rw_init(struct rwlock *l);
+void rw_read_lock(struct rwlock *l);
+void rw_read_unlock(struct rwlock *l);
+void rw_write_lock(struct rwlock *l);
+void rw_write_unlock(struct rwlock *l);
+
+// --- Soft interrupts: work that interrupt handlers leave for a moment when interrupts are on again. ---------------
+// They run at the end of the outermost interrupt, or at bh_enable(), on the current stack, never nested, and must not sleep.
+enum { SOFTIRQ_TIMER, SOFTIRQ_NET, SOFTIRQ_BLOCK, SOFTIRQ_CONSOLE, SOFTIRQ_NR };
+void softirq_register(int nr, void (*fn)(void));
+void softirq_raise(int nr);
+void softirq_run(void);         // arch: at the end of an interrupt, when bh_count is 0
+void bh_disable(void);
+void bh_enable(void);           // runs what is pending when this was the outermost
+
+#endif

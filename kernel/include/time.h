@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Clocks and timers. The clock source (TSC or kvmclock) and the event timer (LAPIC) are in arch/x86_64/time.c, the queue in sched/timer.c. Tickless.
+#ifndef UNI_TIME_H
+#define UNI_TIME_H
+
+#include "rbtree.h"
+#include "types.h"
+
+#define NSEC_PER_SEC 1000000000ull
+
+struct timespec_k {
+    i64 sec, nsec;
+};
+
+u64 clock_mono_ns(void);            // since boot, never backwards
+u64 clock_real_ns(void);            // since 1970-01-01 UTC
+void clock_set_real_ns(u64 ns);     // clock_settime
+u64 clock_real_offset(void);        // real - mono
+
+// Runs fn in the timer softirq, once, at or soon after `deadline` (monotonic ns). fn may arm it again. No sleeping in fn.
+struct timer {
+    struct rbnode node;
+    u64 deadline;
+    bool armed;
+    void (*fn)(struct timer *);
+};
+void timer_init(struct timer *t, void (*fn)(struct timer *));
+void timer_arm(struct timer *t, u64 deadline_ns);   // also moves an armed one
+bool timer_cancel(struct timer *t);                 // true when it was armed
+
+void arch_timer_program(u64 deadline_ns);           // sched/timer.c -> arch: interrupt at that time (NO_DEADLINE: none)
+void timer_interrupt(void);                         // arch -> sched/timer.c
+
+static inline u64 timespec_ns(const struct timespec_k *t) { return (u64)t->sec * NSEC_PER_SEC + (u64)t->nsec; }
+// 0; -EFAULT; -EINVAL for negative or nsec >= 10^9. Very long times saturate.
+int timespec_from_user(uptr p, u64 *ns);
+int timespec_to_user(uptr p, u64 ns);
+
+#endif
