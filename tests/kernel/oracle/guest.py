@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a case on Uni: QEMU by the line in docs/guest-interface.md, configuration by fw_cfg, exit status from the control port."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .build import sparse_copy
+from .case import Case, Outcome
+
+MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
+#: Lines that the kernel itself prints on the console start like this; they are reported, never compared.
+KERNEL_LINE = b"uni: "
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What to boot and on which machine. ``memory`` (MiB, 0: as the case says) overrides every case's."""
+
+    kernel: Path
+    machine: str = "microvm"
+    memory: str = ""
+    append: str = "console=ttyS0 root=/dev/vda rw quiet"
+    keep: bool = False
+
+
+def machine_arguments(machine: str) -> tuple[list[str], str]:
+    """QEMU's words for a machine and the suffix of its virtio devices."""
+    if machine == "microvm":
+        return ["-M", MICROVM, "-global", "virtio-mmio.force-legacy=false"], "device"
+    return ["-M", machine], "pci"
+
+
+def qemu_line(machine: Machine, case: Case, disk: Path, config: Path, console: Path, control: str) -> list[str]:
+    """The whole command line; ``control`` is a chardev's body."""
+    words, bus = machine_arguments(machine.machine)
+    return [
+        "qemu-system-x86_64", *words, "-accel", "tcg", "-cpu", "max", "-m", machine.memory or f"{case.memory}M", "-smp", "1",
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-kernel", str(machine.kernel), "-append", machine.append,
+        "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
+        "-chardev", control, "-device", "isa-serial,chardev=control,iobase=0x2f8,irq=3",
+        "-device", "isa-debug-exit,iobase=0x501,iosize=2",
+        "-fw_cfg", f"name=opt/uni/config,file={config}",
+        "-drive", f"file={disk},format=raw,if=none,id=d0,cache=unsafe", "-device", f"virtio-blk-{bus},drive=d0",
+        "-netdev", "user,id=n0,restrict=on", "-device", f"virtio-net-{bus},netdev=n0",
+        "-device", f"virtio-rng-{bus}",
+    ]
+
+
+def records(case: Case) -> bytes:
+    """The fw_cfg file of a case."""
+    pairs = [f"init={case.argv[0]}", *(f"arg={word}" for word in case.argv[1:])]
+    pairs += [f"env={name}={value}" for name, value in case.env.items()]
+    pairs += [f"cwd={case.cwd}", "hostname=uni", "uni.tty=0", *case.config]
+    return b"".join(pair.encode() + b"\0" for pair in pairs)
+
+
+def read_events(path: Path) -> list[dict[str, object]]:
+    """The control port's lines; what does not parse is dropped, as the contract says."""
+    events: list[dict[str, object]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events
+
+
+def end_of(events: list[dict[str, object]], code: int | None, timeout: int) -> str:
+    """``exit N`` or ``signal N`` from the events, else what went wrong."""
+    for event in events:
+        if event.get("event") == "panic":
+            return f"kernel panic: {event.get('reason')} at {event.get('rip')} {event.get('symbol', '')}"
+    for event in reversed(events):
+        if event.get("event") == "exit":
+            return f"signal {event['signal']}" if "signal" in event else f"exit {event.get('status')}"
+    if code is None:
+        return f"no end within {timeout} s"
+    return f"no exit event, QEMU's exit code {code}"
+
+
+def split_console(raw: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Part the program's bytes from the kernel's own lines."""
+    program: list[bytes] = []
+    kernel: list[str] = []
+    for line in raw.splitlines(keepends=True):
+        if line.startswith(KERNEL_LINE):
+            kernel.append(line.decode(errors="replace").rstrip())
+        else:
+            program.append(line)
+    return b"".join(program), tuple(kernel)
+
+
+def run_qemu(line: list[str], timeout: int, log: Path) -> int | None:
+    """Run QEMU to its end; None for a time-out. Its own complaints go to ``log``."""
+    with log.open("wb") as sink:
+        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
+        try:
+            return process.wait(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def fsck(disk: Path) -> str:
+    """A sentence where the disk is not consistent after the run, else nothing. ``e2fsck -fn`` changes nothing."""
+    done = subprocess.run(["e2fsck", "-fn", str(disk)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    text = done.stdout.decode(errors="replace")
+    return "" if done.returncode == 0 else f"e2fsck -fn says {done.returncode}:\n{text}"
+
+
+def run_on_uni(case: Case, disk: Path, scratch: Path, machine: Machine) -> Outcome:
+    """Boot, run, read, check the disk, clean up."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    copy = sparse_copy(disk, scratch / "uni.ext2")
+    config, console, control, log = (scratch / name for name in ("config", "console", "control", "qemu.log"))
+    config.write_bytes(records(case))
+    for stale in (console, control):
+        stale.unlink(missing_ok=True)
+    line = qemu_line(machine, case, copy, config, console, f"file,id=control,path={control}")
+    (scratch / "command").write_text(" ".join(line) + "\n")
+    code = run_qemu(line, case.timeout, log)
+    events = read_events(control)
+    output, notes = split_console(console.read_bytes() if console.exists() else b"")
+    end = end_of(events, code, case.timeout)
+    complaint = log.read_text(errors="replace").strip()
+    damage = fsck(copy) if case.fsck and code is not None else ""
+    notes += tuple(text for text in (complaint, damage) if text)
+    if not machine.keep:
+        copy.unlink(missing_ok=True)
+    return Outcome(output, f"{end}; {damage.splitlines()[0]}" if damage else end, notes)
