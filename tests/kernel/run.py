@@ -25,9 +25,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from oracle import suite  # noqa: E402
-from oracle.case import Case, Outcome  # noqa: E402
-from oracle.guest import Machine  # noqa: E402
+from oracle import suite
+from oracle.case import Case, Outcome
+from oracle.guest import Machine
 
 KERNEL = HERE.parent.parent / "kernel" / "build" / "uni.elf"
 

@@ -11,7 +11,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from .build import BUILD, BuildError, compile_c, newer, run as run_tool, sparse_copy
+from .build import BUILD, BuildError, compile_c, newer, sparse_copy
+from .build import run as run_tool
 from .case import HERE, Case, Outcome
 from .guest import Machine, end_of, qemu_line, read_events, records, run_qemu
 
