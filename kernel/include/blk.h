@@ -37,7 +37,12 @@ struct blkdev {
     struct list node;
     void *priv;
     u64 rd_bytes, wr_bytes, rd_ops, wr_ops;
+    char serial[21];            // as the host gave it; may be empty
+    u32 max_discard;            // sectors in one request
+    void (*poll)(struct blkdev *d);   // looks for what is done without an interrupt
 };
+
+extern struct list blkdevs;                               // struct blkdev.node, in the order of their names; fixed after dev_init
 
 void blkdev_register(struct blkdev *d);
 struct blkdev *blkdev_find(const char *name);             // with or without "/dev/"
