@@ -21,6 +21,7 @@ enum thread_state { T_RUNNABLE, T_RUNNING, T_SLEEPING, T_STOPPED, T_DEAD };
 struct thread {
     u64 ksp;                    // offset 0: saved kernel stack pointer (arch/x86_64/switch.S)
     u64 kstack_top;             // offset 8
+    void *kstack;               // what vmalloc gave; NULL for the boot stack
     u64 fs_base, gs_base;       // the program's TLS
     struct fpu_state *fpu;      // XSAVE area; NULL for kernel threads
     enum thread_state state;    // run queue lock
@@ -29,8 +30,12 @@ struct thread {
     u64 affinity;
     struct list run_node;       // run queue
     u64 slice_end;              // ns, monotonic
-    u64 cpu_ns, user_ns;        // time used: all, in ring 3
-    u64 run_since;
+    u64 cpu_ns;                 // time on the CPU up to run_since; thread_cpu_ns() adds what has passed since
+    u64 run_since;              // ns, monotonic
+    u64 nvcsw, nivcsw;          // voluntary and forced switches
+    u64 minflt, majflt;         // mm/fault.c counts
+    bool sleep_intr;            // sleeping and a signal may end it
+    bool preempted;             // was put back on the run queue by the slice's end
     struct process *proc;       // NULL: kernel thread
     struct list proc_node;      // process->threads
     int tid;
@@ -51,7 +56,10 @@ struct thread {
     long (*restart_fn)(struct thread *);
     u64 restart_arg[4];
     void *wait_data;            // of the sleeping subsystem
-    int exit_code;
+    u32 sched_policy, sched_prio;
+    u64 timer_slack;
+    i32 stop_sig;
+    bool cpu_timers;            // a CPU-time timer may have to be checked at the next tick
 };
 
 // --- Per CPU ------------------------------------------------------------------------------------------------------
@@ -71,6 +79,9 @@ struct cpu {
     struct thread *dead;        // a thread whose stack waits to be freed
 };
 
+#define NR_CPUS 1
+extern struct cpu cpus[NR_CPUS];        // sched/thread.c; arch points each CPU's GS base at its own before anything else runs
+
 static inline struct cpu *this_cpu(void)
 {
     struct cpu *c;
@@ -85,7 +96,12 @@ static inline struct thread *current(void)
     return t;
 }
 
+// arch_switch is called with interrupts off. A new thread starts with interrupts off in arch's trampoline, which enables them
+// (sti before fn(arg); iretq for the program), so nothing has to be called on the way in.
 void sched_init(void);          // the boot stack becomes the idle thread
+void sched_idle_loop(void) NORETURN;   // boot/main.c ends here
+u64 thread_cpu_ns(const struct thread *t);      // CPU time used until now
+void thread_free(struct thread *t);             // one that never ran
 struct thread *kthread_create(const char *name, void (*fn)(void *), void *arg);   // runnable; NULL when out of memory
 struct thread *thread_create_user(struct process *p, const struct regs *regs);     // not yet runnable
 void thread_wake(struct thread *t);             // from any context
@@ -158,7 +174,9 @@ void rw_write_unlock(struct rwlock *l);
 
 // --- Soft interrupts: work that interrupt handlers leave for a moment when interrupts are on again. ---------------
 // They run at the end of the outermost interrupt, or at bh_enable(), on the current stack, never nested, and must not sleep.
+// Raised outside an interrupt and outside bh_disable(), they run in the thread ksoftirqd.
 enum { SOFTIRQ_TIMER, SOFTIRQ_NET, SOFTIRQ_BLOCK, SOFTIRQ_CONSOLE, SOFTIRQ_NR };
+void softirq_init(void);        // after sched_init
 void softirq_register(int nr, void (*fn)(void));
 void softirq_raise(int nr);
 void softirq_run(void);         // arch: at the end of an interrupt, when bh_count is 0

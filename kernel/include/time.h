@@ -24,6 +24,7 @@ struct timer {
     bool armed;
     void (*fn)(struct timer *);
 };
+void timers_init(void);             // boot: before the first timer_arm
 void timer_init(struct timer *t, void (*fn)(struct timer *));
 void timer_arm(struct timer *t, u64 deadline_ns);   // also moves an armed one
 bool timer_cancel(struct timer *t);                 // true when it was armed
