@@ -41,7 +41,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o600) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(fd)
-            os.rename(temp, path)
+            temp.rename(path)
         except BaseException:
             temp.unlink(missing_ok=True)
             raise

@@ -31,10 +31,10 @@ class Root:
         """
         text = os.fspath(explicit) if explicit else os.environ.get("UNI_ROOT", "")
         if text:
-            return cls(Path(os.path.abspath(os.path.expanduser(text))))
+            return cls(Path(text).expanduser().absolute())
         if os.geteuid() == 0:
             return cls(Path("/var/lib/uni"))
-        return cls(Path(os.path.expanduser("~")) / ".local" / "share" / "uni")
+        return cls(Path("~").expanduser() / ".local" / "share" / "uni")
 
     def directory(self, name: str) -> Path:
         """The subdirectory ``name``, created if it is missing."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from ansible_collections.uni.engine.plugins.module_utils.engine import records
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     DeadlineError,
@@ -62,9 +63,9 @@ def test_lock_names_its_holder(tmp_path):
 
 def test_shared_locks_share(tmp_path):
     path = tmp_path / "lock"
-    with records.lock(path, shared=True), records.lock(path, shared=True, timeout=0):
-        with pytest.raises(DeadlineError), records.lock(path, timeout=0.01):
-            pass
+    with records.lock(path, shared=True), records.lock(path, shared=True, timeout=0), \
+            pytest.raises(DeadlineError), records.lock(path, timeout=0.01):
+        pass
 
 
 def test_a_killed_holder_frees_its_lock(tmp_path):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.reference import Reference, parse_reference
 
