@@ -29,7 +29,7 @@ _PER_GROUP = BLOCK * 8
 _POINTERS = BLOCK // 4
 _FIRST_INODE, _ROOT_INODE = 11, 2
 _UUID = bytes.fromhex("756e69000000400080000000656e6769")
-_ZERO = bytes(BLOCK)
+_ZERO, _ZERO_RUN = bytes(BLOCK), bytes(1 << 20)
 _KIND_BITS = {"file": 0o100000, "dir": 0o040000, "link": 0o120000, "char": 0o020000, "block": 0o060000,
               "fifo": 0o010000}
 # The directory entry's type byte, EXT2_FT_*.
@@ -318,6 +318,9 @@ class _Writer:
         for chunk in content.chunks():
             digest.update(chunk)
             size += len(chunk)
+            if chunk == _ZERO_RUN:
+                yield from [b""] * (len(chunk) // BLOCK)
+                continue
             for start in range(0, len(chunk), BLOCK):
                 block = chunk[start:start + BLOCK]
                 if len(block) < BLOCK:

@@ -266,7 +266,7 @@ def _entry(path: Path, info: os.stat_result, keep_owner: bool) -> Entry:
     if stat.S_ISDIR(info.st_mode):
         return Entry("dir", mode, uid, gid)
     if stat.S_ISLNK(info.st_mode):
-        target = os.readlink(path)  # noqa: PTH115  Path would rewrite "./x" and "x/"
+        target = os.readlink(path)  # Path would rewrite "./x" and "x/"
         return Entry("link", 0o777, uid, gid, target=target)
     if stat.S_ISREG(info.st_mode):
         inode = (info.st_dev, info.st_ino) if info.st_nlink > 1 else None

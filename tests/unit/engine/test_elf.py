@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.uni.engine.plugins.module_utils.engine.elf import inspect_elf
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import NotFoundError, UniError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.libraries import (

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-
 from ansible_collections.uni.engine.plugins.module_utils.engine import records
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     DeadlineError,

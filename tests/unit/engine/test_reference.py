@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.reference import Reference, parse_reference
 
