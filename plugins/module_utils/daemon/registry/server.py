@@ -131,7 +131,8 @@ class RegistryServer:
 
     async def list_referrers(self, request: web.Request) -> web.Response:
         """An image index of the manifests that refer to a digest."""
-        found = await asyncio.to_thread(self.storage.referrers, request.match_info["name"], request.match_info["digest"])
+        name, digest = request.match_info["name"], request.match_info["digest"]
+        found = await asyncio.to_thread(self.storage.referrers, name, digest)
         headers = {}
         wanted = request.query.get("artifactType")
         if wanted:
@@ -156,11 +157,11 @@ class RegistryServer:
         return web.Response(status=202)
 
     async def start_upload(self, request: web.Request) -> web.Response:
-        """Start an upload; or all of it at once (``digest``); or mount from another repository (``mount``, ``from``)."""
+        """Start an upload; or all of it at once (``digest``); or mount another repository's (``mount``, ``from``)."""
         name, query = request.match_info["name"], request.query
-        if "mount" in query and "from" in query and NAME.fullmatch(query["from"]):
-            if await asyncio.to_thread(self.storage.mount, name, query["mount"], query["from"]):
-                return _created(name, "blobs", query["mount"])
+        source, wanted = query.get("from", ""), query.get("mount", "")
+        if NAME.fullmatch(source) and await asyncio.to_thread(self.storage.mount, name, wanted, source):
+            return _created(name, "blobs", wanted)
         upload = await asyncio.to_thread(self.storage.start_upload, name)
         if "digest" in query:
             return await self._complete(request, upload, query["digest"])
@@ -221,7 +222,8 @@ class RegistryServer:
         """Take a manifest in, once everything it names is there."""
         name, reference = request.match_info["name"], _reference(request)
         data = await request.read()
-        digest, subject = await asyncio.to_thread(self.storage.put_manifest, name, reference, data, request.content_type)
+        kind = request.content_type
+        digest, subject = await asyncio.to_thread(self.storage.put_manifest, name, reference, data, kind)
         response = _created(name, "manifests", digest)
         if subject:
             response.headers["OCI-Subject"] = subject
@@ -259,7 +261,8 @@ def _progress(status: int, upload: Upload) -> web.Response:
 
 
 def _created(name: str, kind: str, digest: str) -> web.Response:
-    return web.Response(status=201, headers={"Location": f"/v2/{name}/{kind}/{digest}", "Docker-Content-Digest": digest})
+    location = f"/v2/{name}/{kind}/{digest}"
+    return web.Response(status=201, headers={"Location": location, "Docker-Content-Digest": digest})
 
 
 def _page(request: web.Request, names: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -20,6 +20,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MAX_NAME = 255
 MAX_MANIFEST = 4 << 20
+UPLOAD_LIFETIME = 24 * 3600   # seconds
 _INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 
@@ -52,34 +54,35 @@ class Upload:
         self.id = directory.name
         self.repository = repository
         self.directory = directory
-        self._file = open(directory / "data", "ab")  # noqa: SIM115 - lives as long as the upload
-        self.size = self._file.tell()
+        self.data = directory / "data"
+        self.data.touch(mode=0o600)
+        self.size = self.data.stat().st_size
         self._hash = hashlib.sha256()
         if self.size:
-            with open(directory / "data", "rb") as old:
+            with open(self.data, "rb") as old:
                 for chunk in iter(lambda: old.read(1 << 20), b""):
                     self._hash.update(chunk)
 
     def write(self, chunk: bytes) -> None:
         """Append ``chunk``. :raises HostError: disk full; the upload stands as it was before the call."""
+        # The file is opened for each piece: an upload that its client forgot must not hold a descriptor.
         try:
-            self._file.write(chunk)
-            self._file.flush()
+            with open(self.data, "r+b", buffering=0) as file:
+                file.seek(self.size)
+                view = memoryview(chunk)
+                while view:
+                    view = view[file.write(view):]
         except OSError as error:
-            os.ftruncate(self._file.fileno(), self.size)
-            raise host_error(error, self.directory) from error
+            os.truncate(self.data, self.size)
+            raise host_error(error, self.data) from error
         self._hash.update(chunk)
         self.size += len(chunk)
 
     def finish(self) -> str:
-        """Make the bytes durable and close. Returns their digest."""
-        os.fsync(self._file.fileno())
-        self.close()
+        """Make the bytes durable. Returns their digest."""
+        with open(self.data, "rb") as file:
+            os.fsync(file.fileno())
         return f"sha256:{self._hash.hexdigest()}"
-
-    def close(self) -> None:
-        """Close the file; the upload can be taken up again from disk."""
-        self._file.close()
 
 
 class Storage:
@@ -93,6 +96,7 @@ class Storage:
         for directory in (self.blobs, self.repositories_dir, self.uploads_dir):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._open: dict[str, Upload] = {}
+        self._forget_old_uploads()
 
     # --- Blobs -----------------------------------------------------------------------------------------------
 
@@ -143,14 +147,13 @@ class Storage:
             self.cancel_upload(upload)
             raise VerifyError(f"the blob is {found}, announced as {digest}", code="blob.digest")
         target = self.blobs / _hex(digest)
-        os.rename(upload.directory / "data", target)
+        os.rename(upload.data, target)
         sync_directory(self.blobs)
         self._link(upload.repository, digest)
         self.cancel_upload(upload)
 
     def cancel_upload(self, upload: Upload) -> None:
         """Forget the upload and its bytes."""
-        upload.close()
         self._open.pop(upload.id, None)
         shutil.rmtree(upload.directory, ignore_errors=True)
 
@@ -176,7 +179,8 @@ class Storage:
         _write(repo / "manifests" / _hex(digest), media_type)
         subject = (document.get("subject") or {}).get("digest")
         if subject:
-            _write(repo / "referrers" / _hex(subject) / _hex(digest), json.dumps(_descriptor(document, data, media_type)))
+            descriptor = json.dumps(_descriptor(document, data, media_type))
+            _write(repo / "referrers" / _hex(subject) / _hex(digest), descriptor)
         if ":" not in reference:
             _write(repo / "tags" / reference, digest)
         return digest, subject
@@ -234,6 +238,14 @@ class Storage:
                 freed += path.stat().st_size
                 path.unlink()
         return freed
+
+    def _forget_old_uploads(self) -> None:
+        """Uploads that nobody touched for a day are not taken up again."""
+        limit = time.time() - UPLOAD_LIFETIME
+        for directory in self.uploads_dir.iterdir():
+            data = directory / "data"
+            if (data if data.exists() else directory).stat().st_mtime < limit:
+                shutil.rmtree(directory, ignore_errors=True)
 
     def _repo_dirs(self) -> Iterator[Path]:
         for directory, names, _files in os.walk(self.repositories_dir):
