@@ -175,7 +175,7 @@ def test_wrong_bytes_are_thrown_away(server):
     ("GET", "/v2/a/tags/list", None, (404, "NAME_UNKNOWN")),
     ("PATCH", "/v2/a/blobs/uploads/../../x", b"x", (404, "NAME_UNKNOWN")),
     ("PATCH", f"/v2/a/blobs/uploads/{'0' * 32}", b"x", (404, "BLOB_UPLOAD_UNKNOWN")),
-])
+], ids=lambda value: value if isinstance(value, str) else "-")
 def test_hostile_requests(server, method, path, body, expected):
     assert code(server.ask(method, path, body, Content_Type=MANIFEST)) == expected
 

@@ -160,7 +160,7 @@ class RegistryServer:
         """Start an upload; or all of it at once (``digest``); or mount another repository's (``mount``, ``from``)."""
         name, query = request.match_info["name"], request.query
         source, wanted = query.get("from", ""), query.get("mount", "")
-        if NAME.fullmatch(source) and await asyncio.to_thread(self.storage.mount, name, wanted, source):
+        if NAME.fullmatch(source) is not None and await asyncio.to_thread(self.storage.mount, name, wanted, source):
             return _created(name, "blobs", wanted)
         upload = await asyncio.to_thread(self.storage.start_upload, name)
         if "digest" in query:
