@@ -43,3 +43,18 @@ make_venv() {
         --requirement "$requirements" 2> >(grep -v '^WARNING: Location' >&2)
     touch "$stamp"
 }
+
+# install_collection DIR: build the collection of this checkout and install it below DIR, if its files changed.
+install_collection() {
+    local target=$1/ansible_collections/uni/engine digest
+    digest=$(find . \( -name .git -o -name .venv -o -name .build -o -name build -o -name .ansible -o -name '*_cache' \
+        -o -name __pycache__ \) -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
+    digest=${digest%% *}
+    [ "$(cat "$target/.source" 2>/dev/null)" = "$digest" ] && return 0
+    say "Building and installing the collection uni.engine"
+    mkdir -p .build/dist
+    .venv/bin/ansible-galaxy collection build --force --output-path .build/dist . >/dev/null
+    .venv/bin/ansible-galaxy collection install --force --offline --no-deps \
+        -p "$1" .build/dist/uni-engine-*.tar.gz >/dev/null
+    echo "$digest" > "$target/.source"
+}
