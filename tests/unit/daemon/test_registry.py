@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import hashlib
 import http.client
@@ -16,8 +17,10 @@ import threading
 
 import pytest
 from aiohttp import web
+from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.auth import Htpasswd
 from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.server import make_app
 from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.storage import Storage
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -25,8 +28,9 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 class Server:
     """The registry in a thread of its own, on a free port of the loopback interface."""
 
-    def __init__(self, path):
+    def __init__(self, path, authorize=None):
         self.storage = Storage(path)
+        self.authorize = authorize
         self.loop = asyncio.new_event_loop()
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
@@ -38,7 +42,7 @@ class Server:
     def _run(self):
         async def serve():
             self.stopping = asyncio.Event()
-            runner = web.AppRunner(make_app(self.storage))
+            runner = web.AppRunner(make_app(self.storage, self.authorize))
             await runner.setup()
             await web.SockSite(runner, self.socket).start()
             self.started.set()
@@ -216,3 +220,34 @@ def test_forgotten_uploads_go_after_a_day(tmp_path):
     os.utime(old.data, (0, 0))
     again = Storage(tmp_path)
     assert [d.name for d in again.uploads_dir.iterdir()] == [new.id]
+
+
+def test_passwords(tmp_path):
+    path = tmp_path / "htpasswd"
+    subprocess.run(["htpasswd", "-Bbc", path, "ann", "right"], check=True, capture_output=True)
+    users = Htpasswd(path)
+    assert users.check("ann", "right") and users.check("ann", "right")
+    assert not users.check("ann", "wrong")
+    assert not users.check("bob", "right")
+    subprocess.run(["htpasswd", "-Bb", path, "ann", "newer"], check=True, capture_output=True)
+    os.utime(path, (1, 1))
+    assert users.check("ann", "newer") and not users.check("ann", "right")
+    path.write_text("ann:plain\n")
+    with pytest.raises(UsageError, match=r"htpasswd:1: not a bcrypt entry"):
+        users.check("ann", "plain")
+
+
+def test_a_registry_with_users_asks_for_them(tmp_path):
+    path = tmp_path / "htpasswd"
+    subprocess.run(["htpasswd", "-Bbc", path, "ann", "right"], check=True, capture_output=True)
+    server = Server(tmp_path / "registry", Htpasswd(path))
+    try:
+        status, headers, body = server.ask("GET", "/v2/")
+        assert (status, headers["WWW-Authenticate"]) == (401, 'Basic realm="uni"')
+        assert json.loads(body)["errors"][0]["code"] == "UNAUTHORIZED"
+        right = base64.b64encode(b"ann:right").decode()
+        assert server.ask("GET", "/v2/", Authorization=f"Basic {right}")[0] == 200
+        for bad in ("Basic !!", "Bearer x", "Basic " + base64.b64encode(b"\xff\xff").decode()):
+            assert server.ask("GET", "/v2/", Authorization=bad)[0] == 401
+    finally:
+        server.stop()
