@@ -308,6 +308,7 @@ void virtio_interrupt(struct virtio_dev *d)
 static const struct virtio_driver drivers[] = {
     { VIRTIO_ID_BLOCK, "virtio-blk", virtio_blk_probe },
     { VIRTIO_ID_RNG, "virtio-rng", virtio_rng_probe },
+    { VIRTIO_ID_NET, "virtio-net", virtio_net_probe },
 };
 
 void virtio_register(struct virtio_dev *d)

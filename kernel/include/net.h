@@ -16,12 +16,14 @@ struct netdev {
     // Queues a frame; the device holds a reference on the pbuf chain until it is sent. 0, -ENOBUFS.
     int (*xmit)(struct netdev *d, struct pbuf *p);
     void (*poll)(struct netdev *d);      // net softirq: takes received frames, calls net_receive; frees sent ones
+    void (*kick)(struct netdev *d);      // end of a batch: tells the device about the frames queued
     void *priv;
     void *netif;                         // lwIP's
     u64 rx_bytes, tx_bytes, rx_packets, tx_packets, rx_dropped, tx_dropped;
     struct list node;
 };
 
+extern struct list netdevs;              // struct netdev.node; fixed after dev_init
 void netdev_register(struct netdev *d);
 void net_receive(struct netdev *d, struct pbuf *p);     // takes over the reference
 void net_init(void);                                     // after devices: interfaces up, addresses as boot_config says
@@ -29,5 +31,7 @@ void net_init(void);                                     // after devices: inter
 void net_lock(void);
 void net_unlock(void);
 u64 net_socket_count(void);
+// The text of /etc/resolv.conf: boot_config's servers and search list, then DHCP's. Returns its length (truncated at size - 1).
+size_t net_resolv_conf(char *buf, size_t size);
 
 #endif

@@ -1,0 +1,67 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Unpacks lwIP's source into DIR (first argument). The tarball is Debian's source package `lwip`, or the file that LWIP_TARBALL
+# names; its SHA-256 is fixed here. The machine's package sources stay as they are: a copy of them with source packages
+# switched on lives in DIR only.
+set -eu
+
+version=2.1.3+dfsg1
+tarball=lwip_$version.orig.tar.xz
+sha256=0a8276d09fc4e97bbba2f953d74af2388fc2195ea156be9d7589e297a68fde24
+
+dir=${1:?usage: fetch-lwip.sh DIR}
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+mkdir -p "$dir"
+dir=$(CDPATH='' cd -- "$dir" && pwd)
+
+fail() {
+    echo "fetch-lwip.sh: $*" >&2
+    echo "fetch-lwip.sh: give the file $tarball with LWIP_TARBALL=path" >&2
+    exit 1
+}
+
+download() {
+    command -v apt-get >/dev/null || fail "no apt-get on this machine to fetch the source package with"
+    apt=$dir/apt
+    rm -rf "$apt"
+    mkdir -p "$apt/lists/partial" "$apt/sources.list.d"
+    for f in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+        if [ -f "$f" ]; then sed -n 's/^deb\(-src\)\{0,1\} /deb-src /p' "$f" >"$apt/sources.list.d/$(basename "$f" .list).list"; fi
+    done
+    for f in /etc/apt/sources.list.d/*.sources; do
+        if [ -f "$f" ]; then sed 's/^Types:.*/Types: deb-src/' "$f" >"$apt/sources.list.d/$(basename "$f")"; fi
+    done
+    cat >"$apt/apt.conf" <<EOF
+Dir::Etc::sourcelist "-";
+Dir::Etc::sourceparts "$apt/sources.list.d";
+Dir::State::lists "$apt/lists";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+APT::Sandbox::User "root";
+EOF
+    APT_CONFIG=$apt/apt.conf apt-get -qq update >&2 || fail "apt-get update for source packages failed"
+    (cd "$dir" && APT_CONFIG=$apt/apt.conf apt-get -qq source --download-only "lwip=$version-2" >&2) ||
+        (cd "$dir" && APT_CONFIG=$apt/apt.conf apt-get -qq source --download-only lwip >&2) ||
+        fail "apt-get source lwip failed"
+    rm -rf "$apt"
+    [ -f "$dir/$tarball" ] || fail "the source package offered here is not version $version"
+}
+
+if [ -n "${LWIP_TARBALL:-}" ]; then
+    [ -f "$LWIP_TARBALL" ] || fail "LWIP_TARBALL: no such file: $LWIP_TARBALL"
+    cp "$LWIP_TARBALL" "$dir/$tarball"
+elif [ ! -f "$dir/$tarball" ]; then
+    download
+fi
+echo "$sha256  $dir/$tarball" | sha256sum --check --quiet >&2 || {
+    rm -f "$dir/$tarball"
+    fail "the tarball's SHA-256 is not $sha256"
+}
+rm -rf "$dir/src" "$dir/lwip-2.1.3"
+tar -C "$dir" -xf "$dir/$tarball"
+mv "$dir/lwip-2.1.3/src" "$dir/src"
+rm -rf "$dir/lwip-2.1.3"
+for p in "$here"/lwip-patches/*.patch; do
+    if [ -f "$p" ]; then patch -s -d "$dir" -p1 <"$p" || fail "$p does not apply"; fi
+done
+touch "$dir/.unpacked"

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared between the files of net/ and the inet sockets of linux/. Everything here under net_lock() unless said otherwise.
+#ifndef UNI_NET_PRIV_H
+#define UNI_NET_PRIV_H
+
+#include "lwip/netif.h"
+#include "lwip/pbuf.h"
+#include "net.h"
+
+void net_timers_start(void);               // net/timer.c
+void net_configure(void);                  // net/config.c: addresses as boot_config says; waits for DHCP
+struct netdev *netdev_of(struct netif *n); // NULL for loopback
+void net_random_init(void);
+void net_reclaim(void);                    // frees what the devices have sent
+
+// ICMP errors, for the sockets they concern (linux/inet_*.c). Ports in host byte order.
+void inet_icmp_error(u8 proto, const ip_addr_t *local, u16 lport, const ip_addr_t *remote, u16 rport, int err) WEAK;
+// A SYN for a listening socket: false drops it (its queue is full).
+bool inet_syn_allowed(void *callback_arg) WEAK;
+
+#endif
