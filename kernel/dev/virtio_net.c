@@ -129,6 +129,7 @@ static void receive(struct vnet *n, struct rx_buf *b, u32 len)
         drop(n, b);
         return;
     }
+    n->dev.csum_ok = h->flags & (HDR_NEEDS_CSUM | HDR_DATA_VALID);
     n->parts_left = virtio_has(n->v, F_MRG_RXBUF) && h->num_buffers > 1 ? h->num_buffers - 1u : 0;
     n->partial = as_pbuf(b, sizeof(*h), len - sizeof(*h));
     if (n->parts_left == 0)
@@ -290,7 +291,6 @@ static int set_up(struct vnet *n, struct virtio_dev *d)
         n->dev.mac[0] = (u8)((n->dev.mac[0] & ~1) | 2);      // unicast, locally administered
     }
     n->dev.tx_csum = virtio_has(d, F_CSUM);
-    n->dev.rx_csum = virtio_has(d, F_GUEST_CSUM);
     n->dev.xmit = xmit;
     n->dev.poll = poll;
     n->dev.kick = kick;

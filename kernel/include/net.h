@@ -12,7 +12,8 @@ struct netdev {
     char name[16];              // "eth0"
     u8 mac[6];
     u16 mtu;
-    bool tx_csum, rx_csum, tso;
+    bool tx_csum, tso;
+    bool csum_ok;               // of the frame being received: the host vouches for its checksums
     // Queues a frame; the device holds a reference on the pbuf chain until it is sent. 0, -ENOBUFS.
     int (*xmit)(struct netdev *d, struct pbuf *p);
     void (*poll)(struct netdev *d);      // net softirq: takes received frames, calls net_receive; frees sent ones

@@ -112,8 +112,6 @@ static err_t netif_setup(struct netif *n)
     u16 flags = NETIF_CHECKSUM_ENABLE_ALL;
     if (d->tx_csum)
         flags &= (u16)~(NETIF_CHECKSUM_GEN_TCP | NETIF_CHECKSUM_GEN_UDP);
-    if (d->rx_csum)
-        flags &= (u16)~(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP);
     NETIF_SET_CHECKSUM_CTRL(n, flags);
     return ERR_OK;
 }
@@ -143,8 +141,11 @@ void netdev_register(struct netdev *d)
 void net_receive(struct netdev *d, struct pbuf *p)
 {
     struct netif *n = d->netif;
+    const u16 checks = NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP;
     d->rx_packets++;
     d->rx_bytes += p->tot_len;
+    if (n)
+        NETIF_SET_CHECKSUM_CTRL(n, d->csum_ok ? n->chksum_flags & (u16)~checks : n->chksum_flags | checks);
     if (!n || n->input(p, n) != ERR_OK) {
         d->rx_dropped++;
         pbuf_free(p);

@@ -16,6 +16,8 @@ $(LWIP_OBJS): $(LWIP)/obj/%.o: $(LWIP)/.unpacked net/lwip-port/lwipopts.h net/lw
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -U_FORTIFY_SOURCE -w $(LWIP_INC) -c $(LWIP)/src/$*.c -o $@
 
+$(LWIP)/obj/core/init.o: CFLAGS += -DUNI_LWIP_INIT
+
 # Ours that speak to lwIP.
 LWIP_USERS := $(filter $(BUILD)/net/% $(BUILD)/dev/virtio_net% $(BUILD)/linux/inet% $(BUILD)/linux/netlink%,$(OBJS))
 $(LWIP_USERS): $(LWIP)/.unpacked

@@ -76,7 +76,11 @@ void dns_setserver(u8 n, const void *addr);    // DHCP's answer; net/config.c
 #define TCP_RCV_SCALE 4
 // Variables, set from the size of memory in net/core.c.
 extern u32 net_tcp_wnd, net_tcp_sndbuf;
+#ifdef UNI_LWIP_INIT                          // init.c only checks the options with the preprocessor, which knows no variables
+#define TCP_WND 65536
+#else
 #define TCP_WND net_tcp_wnd
+#endif
 #define TCP_SND_BUF net_tcp_sndbuf
 #define TCP_SND_QUEUELEN 0xf000
 #define TCP_SNDLOWAT 2048
@@ -92,7 +96,7 @@ extern u32 net_tcp_wnd, net_tcp_sndbuf;
 #define TCP_MSL 1000                          // TIME_WAIT: two seconds, as the list of them is searched
 #define TCP_TMR_INTERVAL 50                   // delayed acknowledgments 50 ms, retransmission in steps of 100 ms
 #define LWIP_TCP_RTO_TIME 1000                // RFC 6298
-#define TCP_MAXRTX 15                         // as net.ipv4.tcp_retries2
+#define TCP_MAXRTX 12                         // lwIP's most; Linux: net.ipv4.tcp_retries2 = 15
 #define TCP_SYNMAXRTX 6                       // as net.ipv4.tcp_syn_retries
 #define LWIP_DISABLE_TCP_SANITY_CHECKS 1
 #define LWIP_CALLBACK_API 1

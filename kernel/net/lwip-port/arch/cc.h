@@ -31,11 +31,4 @@
 u32 net_rand(void);
 u16 net_checksum(const void *data, int len);
 
-// lwIP uses these two of the C library.
-static inline int atoi(const char *s)
-{
-    u64 v;
-    return parse_u64(s, 10, &v) ? (int)v : 0;
-}
-
 #endif
