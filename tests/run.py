@@ -213,13 +213,11 @@ def suite_integration() -> Count:
     """The modules and the command line on real QEMU, through ansible-test."""
     seed_get_pip()
     targets = sorted(path.name for path in (TOP / "tests/integration/targets").iterdir()
-                     if (path / "tasks").is_dir() or (path / "runme.sh").exists())
-    targets = [name for name in targets if not name.startswith("setup_")]
+                     if path.joinpath("tasks").is_dir() and not path.name.startswith("setup_"))
     tree = copy_tree()
-    kernel = tree / "kernel" / "build"
-    kernel.mkdir(parents=True, exist_ok=True)
-    for name in ("uni.elf", "uni.elf.debug"):
-        shutil.copy2(TOP / "kernel" / "build" / name, kernel / name)
+    # Variables of every target: where the kernel of this checkout is.
+    (tree / "tests" / "integration" / "integration_config.yml").write_text(
+        f"---\nkernel_build: {TOP / 'kernel' / 'build'}\n")
     count = Count()
     for target in targets:
         command = [BIN / "ansible-test", "integration", "--local", "--allow-root", "--allow-destructive",
