@@ -48,6 +48,8 @@ int fpu_save_user(uptr dst);                                    // current threa
 int fpu_restore_user(uptr src);                                 // checked; 0 or -EFAULT, -EINVAL
 void set_fs_base(u64 v);
 void set_user_gs_base(u64 v);
+u64 get_fs_base(void);
+u64 get_user_gs_base(void);
 
 // Machine.
 void machine_off(int code) NORETURN;      // code as in docs/guest-interface.md, "End"

@@ -32,6 +32,20 @@ bool timer_cancel(struct timer *t);                 // true when it was armed
 void arch_timer_program(u64 deadline_ns);           // sched/timer.c -> arch: interrupt at that time (NO_DEADLINE: none)
 void timer_interrupt(void);                         // arch -> sched/timer.c
 
+// What the clocks are computed from, in a page of its own that the program may map read-only (vvar). Read like a seqlock: seq
+// odd means that a change is under way. mono = base_ns + ((tsc - base_tsc) * mult >> 32), real = mono + real_offset.
+struct clock_page {
+    volatile u32 seq;
+    u32 unused;
+    u64 base_tsc, base_ns, mult, real_offset;
+};
+u64 clock_page_pa(void);
+u64 clock_tsc_to_ns(u64 tsc);
+void clock_set_rate(u64 mult);      // dev/rtc.c: correction of the rate, without a jump
+u64 clock_rate(void);
+void clock_adjust_real(u64 offset); // dev/rtc.c: wall clock minus monotonic clock
+bool clock_was_set(void);           // the program has set the wall clock: it is its own from then on
+
 static inline u64 timespec_ns(const struct timespec_k *t) { return (u64)t->sec * NSEC_PER_SEC + (u64)t->nsec; }
 // 0; -EFAULT; -EINVAL for negative or nsec >= 10^9. Very long times saturate.
 int timespec_from_user(uptr p, u64 *ns);

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// FPU state, switched lazily: the registers stay with their owner until another thread touches the FPU (#NM). Layout of the XSAVE
+// area: Intel SDM volume 1, chapter 13; of the signal frame: Linux's struct _fpx_sw_bytes (asm/sigcontext.h).
+#include "arch.h"
+#include "cpu.h"
+#include "errno.h"
+#include "kmalloc.h"
+#include "lib.h"
+#include "page.h"
+#include "printk.h"
+#include "sched.h"
+#include "uaccess.h"
+
+#define FXSAVE_SIZE 512
+#define HEADER_SIZE 64
+#define SW_RESERVED 464             // offset in the FXSAVE image
+#define FP_XSTATE_MAGIC1 0x46505853u
+
+struct sw_bytes {
+    u32 magic1, extended_size;
+    u64 xfeatures;
+    u32 xstate_size, padding[7];
+};
+
+static u32 area_size = FXSAVE_SIZE;
+static u32 mxcsr_mask = 0xffff;
+
+static inline void ts_set(void) { write_cr0(read_cr0() | BIT(3)); }
+static inline void ts_clear(void) { __asm__ volatile("clts"); }
+
+static void save(void *area)
+{
+    if (cpu_features.xsave)
+        __asm__ volatile("xsave64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+}
+
+static void load(const void *area)
+{
+    if (cpu_features.xsave)
+        __asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"(~0u), "d"(~0u) : "memory");
+    else
+        __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+}
+
+static void area_reset(u8 *area)
+{
+    memset(area, 0, area_size);
+    *(u16 *)area = 0x37f;           // x87 control word
+    *(u32 *)(area + 24) = 0x1f80;   // MXCSR
+}
+
+void fpu_init(void)
+{
+    u32 r[4];
+    static u8 probe[FXSAVE_SIZE] ALIGNED(16);
+    if (cpu_features.xsave) {
+        cpuid(0xd, 0, r);
+        // x87, SSE, AVX, and AVX-512's three only together.
+        u64 want = 7 | 0xe0, have = r[0] | (u64)r[3] << 32;
+        cpu_features.xcr0 = have & want;
+        if ((cpu_features.xcr0 & 0xe0) != 0xe0)
+            cpu_features.xcr0 &= 7;
+        __asm__ volatile("xsetbv" : : "c"(0), "a"((u32)cpu_features.xcr0), "d"(0));
+        cpuid(0xd, 0, r);
+        area_size = r[1];
+    }
+    ts_clear();
+    __asm__ volatile("fninit; fxsave64 (%0)" : : "r"(probe) : "memory");
+    if (*(u32 *)(probe + 28))
+        mxcsr_mask = *(u32 *)(probe + 28);
+    cpu_features.xsave_size = area_size;
+    ts_set();
+}
+
+// The area is 64-byte aligned within its block; the word before it points to the block.
+int fpu_alloc(struct thread *t)
+{
+    u8 *block = kmalloc(area_size + 64 + 8, 0);
+    if (!block)
+        return -ENOMEM;
+    u8 *area = (u8 *)ALIGN_UP((u64)block + 8, 64ul);
+    ((void **)area)[-1] = block;
+    area_reset(area);
+    t->fpu = (struct fpu_state *)area;
+    return 0;
+}
+
+static void disown(struct thread *t)
+{
+    u64 flags = irq_save();
+    struct cpu *c = this_cpu();
+    if (c->fpu_owner == t) {
+        c->fpu_owner = NULL;
+        ts_set();
+    }
+    irq_restore(flags);
+}
+
+void fpu_free(struct thread *t)
+{
+    disown(t);
+    kfree(((void **)t->fpu)[-1]);
+    t->fpu = NULL;
+}
+
+void fpu_reset(struct thread *t)
+{
+    disown(t);
+    area_reset((u8 *)t->fpu);
+}
+
+// Interrupts off. TS stays as it is when the owner does not change hands.
+void fpu_switch(struct thread *next)
+{
+    bool closed = read_cr0() & BIT(3);
+    bool owner = this_cpu()->fpu_owner == next && next->fpu;
+    if (owner && closed)
+        ts_clear();
+    else if (!owner && !closed)
+        ts_set();
+}
+
+void fpu_not_available(void)
+{
+    struct cpu *c = this_cpu();
+    struct thread *t = c->current;
+    ts_clear();
+    if (c->fpu_owner == t)
+        return;
+    if (c->fpu_owner)
+        save(c->fpu_owner->fpu);
+    load(t->fpu);
+    c->fpu_owner = t;
+}
+
+// Brings the thread's area up to date with the registers, which stay valid.
+static void sync_area(struct thread *t)
+{
+    u64 flags = irq_save();
+    if (this_cpu()->fpu_owner == t)
+        save(t->fpu);
+    irq_restore(flags);
+}
+
+int fpu_error_code(unsigned vector)
+{
+    struct thread *t = current();
+    sync_area(t);
+    const u8 *a = (const u8 *)t->fpu;
+    u32 err;
+    if (vector == 16) {
+        u16 cw = *(const u16 *)a, sw = *(const u16 *)(a + 2);
+        err = (u32)(sw & ~cw);
+    } else {
+        u32 mxcsr = *(const u32 *)(a + 24);
+        err = ~(mxcsr >> 7) & mxcsr;
+    }
+    if (err & 1)
+        return 7;       // FPE_FLTINV
+    if (err & 4)
+        return 3;       // FPE_FLTDIV
+    if (err & 8)
+        return 4;       // FPE_FLTOVF
+    if (err & 0x12)
+        return 5;       // FPE_FLTUND
+    if (err & 0x20)
+        return 6;       // FPE_FLTRES
+    return 0;
+}
+
+u32 fpu_xsave_size(void) { return area_size; }
+
+int fpu_save_user(uptr dst)
+{
+    struct thread *t = current();
+    sync_area(t);
+    u8 *a = (u8 *)t->fpu;
+    struct sw_bytes sw = { 0 };
+    if (cpu_features.xsave) {
+        sw.magic1 = FP_XSTATE_MAGIC1;
+        sw.extended_size = area_size + 4;
+        sw.xfeatures = cpu_features.xcr0;
+        sw.xstate_size = area_size;
+    }
+    memcpy(a + SW_RESERVED, &sw, sizeof(sw));
+    // Programs read the legacy part whatever the header says, so it is always marked as in use.
+    if (cpu_features.xsave)
+        *(u64 *)(a + FXSAVE_SIZE) |= 3;
+    return copy_to_user(dst, a, area_size);
+}
+
+static bool header_ok(const u8 *a)
+{
+    const u64 *h = (const u64 *)(a + FXSAVE_SIZE);
+    if (h[0] & ~cpu_features.xcr0)
+        return false;
+    for (int i = 1; i < 8; i++)
+        if (h[i])
+            return false;
+    return true;
+}
+
+// A frame without the extended part (magic missing) restores the legacy registers and resets the rest, as Linux does.
+int fpu_restore_user(uptr src)
+{
+    struct thread *t = current();
+    struct sw_bytes sw;
+    u8 *a = (u8 *)t->fpu, *tmp = kmalloc(area_size + 64, 0);
+    if (!tmp)
+        return -EFAULT;
+    u8 *n = (u8 *)ALIGN_UP((u64)tmp, 64ul);
+    int err = copy_from_user(n, src, FXSAVE_SIZE);
+    memcpy(&sw, n + SW_RESERVED, sizeof(sw));
+    bool extended = cpu_features.xsave && sw.magic1 == FP_XSTATE_MAGIC1 && sw.xstate_size == area_size;
+    if (!err && extended)
+        err = copy_from_user(n + FXSAVE_SIZE, src + FXSAVE_SIZE, area_size - FXSAVE_SIZE);
+    else if (!err)
+        memset(n + FXSAVE_SIZE, 0, area_size - FXSAVE_SIZE);
+    if (!err && cpu_features.xsave && !extended)
+        *(u64 *)(n + FXSAVE_SIZE) = 3;
+    if (!err && cpu_features.xsave && !header_ok(n))
+        err = -EINVAL;
+    if (!err && (*(u32 *)(n + 24) & ~mxcsr_mask))
+        err = -EINVAL;
+    if (!err) {
+        disown(t);
+        memcpy(a, n, area_size);
+    }
+    kfree(tmp);
+    return err;
+}

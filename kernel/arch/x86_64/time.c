@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Clocks: the TSC, measured against the local APIC's timer (which every hypervisor of interest runs at 1 GHz), later corrected
+// by the second's edges of the RTC, which is also where the wall clock comes from. The event timer is the APIC's, one shot.
+#include "time.h"
+#include "arch.h"
+#include "boot.h"
+#include "bootinfo.h"
+#include "cpu.h"
+#include "lib.h"
+#include "page.h"
+#include "printk.h"
+#include "rtc.h"
+#include "sched.h"
+#include "spinlock.h"
+
+enum { LAPIC_TIMER_INIT = 0x380, LAPIC_TIMER_NOW = 0x390, LAPIC_TIMER_DIV = 0x3e0, DIV_1 = 0xb, DIV_128 = 0xa };
+#define CALIBRATE_NS 1000000u
+
+// Shared with the vDSO, read only: see include/time.h. Written with interrupts off.
+static union {
+    struct clock_page c;
+    u8 page[PAGE_SIZE];
+} shared ALIGNED(4096);
+
+static u64 timer_deadline = NO_DEADLINE;    // what the hardware is set to; interrupts off
+static u32 timer_div;
+
+static u64 mul_shift(u64 delta, u64 mult) { return (u64)(((unsigned __int128)delta * mult) >> 32); }
+
+u64 clock_tsc_to_ns(u64 tsc)
+{
+    return shared.c.base_ns + mul_shift(tsc - shared.c.base_tsc, shared.c.mult);
+}
+
+u64 clock_mono_ns(void) { return clock_tsc_to_ns(rdtsc()); }
+u64 clock_real_offset(void) { return shared.c.real_offset; }
+u64 clock_real_ns(void) { return clock_mono_ns() + shared.c.real_offset; }
+u64 clock_page_pa(void) { return kernel_pa(&shared); }
+u64 boot_usec(void) { return shared.c.mult ? mul_shift(rdtsc() - boot_config.boot_tsc, shared.c.mult) / 1000 : 0; }
+
+static u64 write_begin(void)
+{
+    u64 flags = irq_save();
+    __atomic_store_n(&shared.c.seq, shared.c.seq + 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    return flags;
+}
+
+static void write_end(u64 flags)
+{
+    __atomic_store_n(&shared.c.seq, shared.c.seq + 1, __ATOMIC_RELEASE);
+    irq_restore(flags);
+}
+
+static bool set_by_program;
+
+void clock_adjust_real(u64 offset)
+{
+    u64 flags = write_begin();
+    shared.c.real_offset = offset;
+    write_end(flags);
+}
+
+void clock_set_real_ns(u64 ns)
+{
+    set_by_program = true;
+    clock_adjust_real(ns - clock_mono_ns());
+}
+
+bool clock_was_set(void) { return set_by_program; }
+
+// A new rate from now on, without a jump.
+void clock_set_rate(u64 mult)
+{
+    u64 flags = write_begin();
+    u64 tsc = rdtsc();
+    shared.c.base_ns = clock_tsc_to_ns(tsc);
+    shared.c.base_tsc = tsc;
+    shared.c.mult = mult;
+    write_end(flags);
+}
+
+u64 clock_rate(void) { return shared.c.mult; }
+
+static void timer_set(u32 div, u32 count)
+{
+    if (div != timer_div) {
+        lapic_write(LAPIC_TIMER_DIV, div);
+        timer_div = div;
+    }
+    lapic_write(LAPIC_TIMER_INIT, count);
+}
+
+// A hardware access costs more than an interrupt too many now and then: a later deadline than the one set is left to the
+// handler, which programs the next one anyway.
+void arch_timer_program(u64 deadline_ns)
+{
+    u64 flags = irq_save();
+    if (deadline_ns < timer_deadline) {
+        u64 now = clock_mono_ns();
+        u64 delta = deadline_ns > now ? deadline_ns - now : 1;
+        if (delta < BIT(32)) {
+            timer_set(DIV_1, (u32)delta);
+        } else {
+            delta = MIN(delta / 128, BIT(32) - 1);
+            timer_set(DIV_128, (u32)delta);
+        }
+        timer_deadline = deadline_ns;
+    }
+    irq_restore(flags);
+}
+
+void arch_timer_fired(void) { timer_deadline = NO_DEADLINE; }
+
+struct sample {
+    u64 tsc;
+    u32 count;
+};
+
+// One reading of both clocks; of several, the one that took least time.
+static struct sample sample(void)
+{
+    struct sample best = { 0, 0 };
+    u64 best_cost = ~0ull;
+    for (int i = 0; i < 8; i++) {
+        u64 a = rdtsc();
+        u32 n = lapic_read(LAPIC_TIMER_NOW);
+        u64 b = rdtsc();
+        if (b - a < best_cost) {
+            best_cost = b - a;
+            best = (struct sample){ a + (b - a) / 2, n };
+        }
+    }
+    return best;
+}
+
+static u64 calibrate(void)
+{
+    timer_set(DIV_1, ~0u);
+    struct sample s = sample(), e;
+    do {
+        e = sample();
+    } while (s.count - e.count < CALIBRATE_NS);
+    timer_set(DIV_1, 0);
+    return ((u64)(s.count - e.count) << 32) / (e.tsc - s.tsc);
+}
+
+// kHz of the TSC by CPUID: 0x15 (crystal ratio), 0x40000010 (VMware's leaf, which KVM offers too); 0 when neither tells.
+static u64 tsc_khz_cpuid(void)
+{
+    u32 r[4];
+    cpuid(0, 0, r);
+    if (r[0] >= 0x15) {
+        cpuid(0x15, 0, r);
+        if (r[0] && r[1] && r[2])
+            return (u64)r[2] * r[1] / r[0] / 1000;
+    }
+    cpuid(0x40000000, 0, r);
+    if (r[0] >= 0x40000010 && r[0] < 0x40010000) {
+        cpuid(0x40000010, 0, r);
+        return r[0];
+    }
+    return 0;
+}
+
+// KVM's clock page (Documentation/virt/kvm/x86/msr.rst) tells the rate exactly; reading it once is enough with a steady TSC.
+struct pvclock {
+    u32 version, pad;
+    u64 tsc, system_time;
+    u32 mul;
+    i8 shift;
+    u8 flags, pad2[2];
+};
+static volatile struct pvclock pvclock ALIGNED(64);
+
+static u64 rate_kvm(void)
+{
+    u32 r[4];
+    cpuid(0x40000000, 0, r);
+    if (r[1] != 0x4b4d564b)             // "KVMK"
+        return 0;
+    cpuid(0x40000001, 0, r);
+    if (!(r[0] & 8))                    // KVM_FEATURE_CLOCKSOURCE2
+        return 0;
+    wrmsr(MSR_KVM_SYSTEM_TIME, kernel_pa((const void *)&pvclock) | 1);
+    u64 mult = pvclock.mul;
+    mult = pvclock.shift >= 0 ? mult << pvclock.shift : mult >> -pvclock.shift;
+    wrmsr(MSR_KVM_SYSTEM_TIME, 0);
+    return mult;
+}
+
+void time_init(void)
+{
+    u64 khz = tsc_khz_cpuid(), mult = rate_kvm();
+    if (!mult && khz)
+        mult = (1000000ull << 32) / khz;
+    if (!mult)
+        mult = calibrate();
+    else
+        timer_set(DIV_1, 0);
+    shared.c.mult = mult;
+    shared.c.base_tsc = boot_config.boot_tsc;
+    shared.c.real_offset = rtc_read_seconds() * NSEC_PER_SEC - clock_mono_ns();
+}

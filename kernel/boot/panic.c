@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Last words: registers, a backtrace with names, the report on the control port, power off.
+#include "arch.h"
+#include "boot.h"
+#include "bootinfo.h"
+#include "lib.h"
+#include "printk.h"
+#include "regs.h"
+
+// The symbol table, made by scripts/ksyms.py out of the first link: addresses relative to text_start in ascending order, and
+// one string of NUL-terminated names in the same order. Weak: absent in the first link.
+extern const u32 ksyms_count WEAK;
+extern const u32 ksyms_offset[] WEAK;
+extern const char ksyms_names[] WEAK;
+
+const char *symbol_name(u64 addr, u64 *offset)
+{
+    if (addr < (u64)text_start || addr >= (u64)text_end || !&ksyms_count || !ksyms_count)
+        return NULL;
+    u32 off = (u32)(addr - (u64)text_start), lo = 0, hi = ksyms_count;
+    while (hi - lo > 1) {
+        u32 mid = (lo + hi) / 2;
+        if (ksyms_offset[mid] <= off)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    if (ksyms_offset[lo] > off)
+        return NULL;
+    const char *s = ksyms_names;
+    for (u32 i = 0; i < lo; i++)
+        s += strlen(s) + 1;
+    *offset = off - ksyms_offset[lo];
+    return s;
+}
+
+void print_regs(const struct regs *r)
+{
+    printk(LOG_EMERG, "rip %016lx  rsp %016lx  rflags %08lx  cs %02lx  error %lx\n", r->rip, r->rsp, r->rflags, r->cs, r->error);
+    printk(LOG_EMERG, "rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", r->rax, r->rbx, r->rcx, r->rdx);
+    printk(LOG_EMERG, "rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", r->rsi, r->rdi, r->rbp, r->r8);
+    printk(LOG_EMERG, "r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", r->r9, r->r10, r->r11, r->r12);
+    printk(LOG_EMERG, "r13 %016lx  r14 %016lx  r15 %016lx\n", r->r13, r->r14, r->r15);
+}
+
+static void print_frame(u64 rip)
+{
+    u64 off;
+    const char *name = symbol_name(rip, &off);
+    if (name)
+        printk(LOG_EMERG, "  %016lx %s+0x%lx\n", rip, name, off);
+    else
+        printk(LOG_EMERG, "  %016lx\n", rip);
+}
+
+// A frame pointer is followed only while it points into mapped, writable kernel memory and goes upward.
+static bool frame_ok(u64 rbp)
+{
+    int level;
+    if ((rbp & 7) || rbp < DIRECT_MAP)
+        return false;
+    u64 *e = pt_lookup(rbp, &level), *e2 = pt_lookup(rbp + 8, &level);
+    return e && e2 && (*e & PTE_P) && (*e2 & PTE_P);
+}
+
+void print_backtrace(u64 rip, u64 rbp)
+{
+    printk(LOG_EMERG, "backtrace:\n");
+    if (rip)
+        print_frame(rip);
+    for (int i = 0; i < 24 && frame_ok(rbp); i++) {
+        const u64 *f = (const u64 *)rbp;
+        if (f[1] < (u64)text_start || f[1] >= (u64)text_end)
+            return;
+        print_frame(f[1]);
+        if (f[0] <= rbp)
+            return;
+        rbp = f[0];
+    }
+}
+
+static NORETURN void die(const char *reason, u64 rip)
+{
+    u64 off = 0;
+    char addr[20];
+    const char *name = symbol_name(rip, &off);
+    snprintf(addr, sizeof(addr), "0x%lx", rip);
+    struct kv kv[] = { { "reason", reason, 0 }, { "rip", addr, 0 }, { "symbol", name ? name : "?", 0 } };
+    control_event("panic", kv, ARRAY_SIZE(kv));
+    machine_off(3);
+}
+
+static bool again(void)
+{
+    static bool dying;
+    irq_disable();
+    if (dying)
+        return true;
+    dying = true;
+    return false;
+}
+
+void panic(const char *fmt, ...)
+{
+    char msg[200];
+    va_list ap;
+    if (again())
+        machine_off(3);
+    va_start(ap, fmt);
+    vsnprintf(msg, sizeof(msg), fmt, ap);
+    va_end(ap);
+    u64 rip = (u64)__builtin_return_address(0);
+    printk(LOG_EMERG, "uni: kernel panic: %s\n", msg);
+    print_backtrace(0, (u64)__builtin_frame_address(0));
+    die(msg, rip);
+}
+
+void panic_regs(const struct regs *r, const char *fmt, ...)
+{
+    char msg[200];
+    va_list ap;
+    if (again())
+        machine_off(3);
+    va_start(ap, fmt);
+    vsnprintf(msg, sizeof(msg), fmt, ap);
+    va_end(ap);
+    printk(LOG_EMERG, "uni: kernel panic: %s\n", msg);
+    print_regs(r);
+    print_backtrace(r->rip, r->rbp);
+    die(msg, r->rip);
+}
