@@ -4,6 +4,7 @@
 #include "boot.h"
 #include "bootinfo.h"
 #include "lib.h"
+#include "page.h"
 #include "printk.h"
 #include "regs.h"
 

@@ -6,11 +6,11 @@
 #include "serial.h"
 #include "spinlock.h"
 
-int console_loglevel = LOG_INFO;
+int console_loglevel = LOG_DEBUG;
 
 static spinlock_t lock = SPINLOCK_INIT;     // keeps lines whole
 
-void printk_raw(const char *s, size_t n)
+static void print_lines(const char *s, size_t n)
 {
     size_t start = 0;
     for (size_t i = 0; i <= n; i++) {
@@ -33,6 +33,6 @@ void printk(int level, const char *fmt, ...)
     size_t n = (size_t)vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
     u64 flags = spin_lock_irqsave(&lock);
-    printk_raw(line, MIN(n, sizeof(line) - 1));
+    print_lines(line, MIN(n, sizeof(line) - 1));
     spin_unlock_irqrestore(&lock, flags);
 }

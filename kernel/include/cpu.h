@@ -61,6 +61,9 @@ u32 lapic_read(u32 reg);
 void lapic_write(u32 reg, u32 v);
 struct regs;
 void irq_dispatch(struct regs *r, u32 vector);
+void trap_dispatch(struct regs *r, u32 vector);
+void trap_paranoid(struct regs *r, u32 vector);
+void user_return(struct regs *r);
 u64 ex_table_find(u64 rip);     // fixup address, or 0
 extern char vector_stubs[];
 void syscall_entry(void);

@@ -41,6 +41,7 @@ struct thread {
     int tid;
     char name[16];
     struct regs *regs;          // the program's registers while in the kernel
+    u64 trap_nr, trap_error, trap_cr2;  // of its last fault, for signal contexts
     // Signals (signal.h), under process->sig_lock
     sigset_k sigmask, saved_mask;
     bool restore_mask;          // sigsuspend, ppoll, ...: saved_mask comes back after delivery

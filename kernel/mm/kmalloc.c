@@ -2,6 +2,7 @@
 // Kernel heap. A slab is one page cut into blocks of one size; its struct page tells which (order = index of the class), how many
 // are in use and where the first free one is (both in refs). Larger blocks are pages of their own.
 #include "kmalloc.h"
+#include "bootinfo.h"
 #include "lib.h"
 #include "mm_priv.h"
 #include "page.h"

@@ -21,15 +21,15 @@ static const char *const trap_names[] = {
 };
 
 struct ex_entry {
-    i32 from, to;               // low halves of the addresses
+    i32 from, to;               // each relative to its own place
 };
 extern const struct ex_entry ex_table_start[], ex_table_end[];
 
 u64 ex_table_find(u64 rip)
 {
     for (const struct ex_entry *e = ex_table_start; e < ex_table_end; e++)
-        if ((u64)(i64)e->from == rip)
-            return (u64)(i64)e->to;
+        if ((u64)&e->from + (u64)(i64)e->from == rip)
+            return (u64)&e->to + (u64)(i64)e->to;
     return 0;
 }
 

@@ -6,7 +6,7 @@
 
 .macro EX from to
     .pushsection .ex_table, "a"
-    .long \from, \to
+    .long \from - ., \to - .
     .popsection
 .endm
 
