@@ -23,7 +23,8 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """An image to be built. At least one source is given: ``rootfs`` (a directory), and over it ``program`` (an ELF file).
+    """An image to be built. At least one source is given: ``rootfs`` (a directory), and over it ``program`` (an ELF
+    file).
 
     ``program`` is put at ``program_path``, by default ``/bin/`` and its name, and becomes the entrypoint unless
     that is set. ``memory`` and ``size`` (of the disk) are in bytes. ``kernel`` is the ELF file of a kernel; by
