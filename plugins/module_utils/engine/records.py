@@ -13,7 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,10 @@ def lock(path: Path, *, shared: bool = False, timeout: float | None = None) -> I
     try:
         _acquire(fd, path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
         if not shared:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, str(os.getpid()).encode(), 0)
+            # Who holds it is a courtesy to those who wait: a full disk must not stop an "rm" that makes room.
+            with suppress(OSError):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(fd)

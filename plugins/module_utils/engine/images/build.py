@@ -31,6 +31,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.images.model imp
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.spec import FORMAT, Settings
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.store import ImageStore
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.unpack import adopt
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error
 from ansible_collections.uni.engine.plugins.module_utils.engine.reference import Reference
 from ansible_collections.uni.engine.plugins.module_utils.engine.tree import Tree
 
@@ -76,6 +77,8 @@ def apply_build(store: ImageStore, reference: Reference, tree: Tree, settings: S
             disk = build_disk(tree, temp, size=settings.size, label="uni")
             disk_digest = f"sha256:{disk.sha256}"
             path = adopt(store, temp, disk_digest, "ext2")
+        except OSError as error:
+            raise host_error(error, store.root.disks) from error
         finally:
             temp.unlink(missing_ok=True)
         annotations = _annotations(settings, content, kernel)

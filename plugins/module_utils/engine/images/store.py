@@ -73,7 +73,8 @@ class ImageStore:
         self.blobs = self.path / "blobs" / "sha256"
         if not (self.path / "oci-layout").exists():
             self.blobs.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.path / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}\n', mode=0o644)
+            with self._index_lock():
+                write_bytes(self.path / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}\n', mode=0o644)
 
     # Blobs
 
@@ -184,7 +185,7 @@ class ImageStore:
             yield
 
     def _sweep(self) -> None:
-        for directory in (self.path, self.blobs, self.root.disks):
+        for directory in (self.blobs, self.root.disks):
             for path in directory.glob(TEMP_PREFIX + "*"):
                 path.unlink(missing_ok=True)
 
@@ -206,9 +207,17 @@ class ImageStore:
         return [check_descriptor(entry, str(self.path / "index.json")) for entry in entries]
 
     @contextmanager
+    def _index_lock(self) -> Iterator[None]:
+        """Order writers of the layout's own files, and sweep what killed ones left."""
+        with lock(self.root.locks / "images-index.lock"):
+            for path in self.path.glob(TEMP_PREFIX + "*"):
+                path.unlink(missing_ok=True)
+            yield
+
+    @contextmanager
     def _changing_index(self) -> Iterator[list[Descriptor]]:
         """The entries, to be changed in place; written back when the body ends without an error."""
-        with lock(self.root.locks / "images-index.lock"):
+        with self._index_lock():
             entries = self.index()
             before = canonical_json(entries)
             yield entries
