@@ -134,6 +134,7 @@ void boot_main(u64 start_info, u64 tsc)
     reserve_image();
     page_init();
     kmalloc_init();
+    vm_init();
     donate(boot_tables, boot_tables_end);
     donate(boot_guard, boot_stack);
     cpu_init();

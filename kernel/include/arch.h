@@ -27,6 +27,7 @@ int irq_alloc_msi(void (*fn)(void *), void *arg, u64 *addr, u32 *data);
 int pt_map(u64 va, u64 pa, u32 prot, bool user);
 // The leaf entry of va, or NULL when no table is there; *level 1 (4 KiB) or 2 (2 MiB).
 u64 *pt_lookup(u64 va, int *level);
+u64 pt_skip(u64 va);                           // the next address that may have a table after va, which has none
 u64 *pt_ensure(u64 va);                        // makes the tables down to 4 KiB; NULL when out of memory
 void pt_free_range(u64 start, u64 end);        // gives back empty table pages of the user half
 void tlb_flush_page(u64 va);

@@ -33,6 +33,7 @@ void paging_init(void);         // the final page tables; afterwards only the di
 void page_init(void);
 void page_donate(u64 start, u64 end);   // frames below early_end() that the kernel no longer needs
 void kmalloc_init(void);
+void vm_init(void);
 void serial_init(void);
 void serial_late_init(void);
 void cpu_init(void);            // GDT, TSS, IDT, control registers, FPU, per-CPU pointer

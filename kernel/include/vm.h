@@ -34,6 +34,7 @@ struct mm {
     u64 mmap_top;               // areas are placed downward from here
     u64 stack_top;
     u64 total_pages;            // mapped (VmSize)
+    u64 data_pages;             // of these private and writable (RLIMIT_DATA)
     u64 anon_pages, file_pages; // resident
     u64 locked_pages;
 };

@@ -77,6 +77,19 @@ u64 *pt_lookup(u64 va, int *level)
     return &t[slot(va, 1)];
 }
 
+// The next address after va that may have a table, where pt_lookup has found none for va.
+u64 pt_skip(u64 va)
+{
+    u64 *t = root;
+    for (int l = 4; l > 1; l--) {
+        u64 *e = &t[slot(va, l)], span = BIT(12 + 9 * (l - 1));
+        if (!(*e & PTE_P))
+            return ALIGN_DOWN(va, span) + span;
+        t = pa_to_va(*e & PTE_ADDR);
+    }
+    return ALIGN_DOWN(va, BIT(21)) + BIT(21);
+}
+
 static u64 prot_bits(u32 prot, bool user)
 {
     u64 e = PTE_P | (user ? PTE_U : 0);
