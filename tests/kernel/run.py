@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from oracle import suite
+from oracle.build import BuildError
 from oracle.case import Case, Outcome
 from oracle.guest import Machine
 
@@ -86,7 +87,11 @@ def main() -> int:
     machine = Machine(options.kernel, options.machine, options.memory, options.append, options.keep)
     names = ("linux", "linux again" if options.oracle_twice else "linux guest" if options.linux_guest else "uni")
     runner = suite.Runner(machine, scratch, options.oracle_twice, options.linux_guest, options.timeout)
-    runner.prepare(cases)
+    try:
+        runner.prepare(cases)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 2
     failed: list[str] = []
 
     def one(case: Case) -> tuple[Case, Outcome, Outcome]:

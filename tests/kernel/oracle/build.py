@@ -48,7 +48,7 @@ def compile_c(source: Path, target: Path, libc: str, extra: tuple[str, ...] = ()
         return target
     compiler = ["musl-gcc", *MUSL_HEADERS] if libc == "musl" else ["gcc"]
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_suffix(f".{os.getpid()}")
+    scratch = target.with_name(f"{target.name}.{os.getpid()}")
     run([*compiler, *COMMON, *QUIET, *extra, f"-I{case.PROGRAMS}", "-o", str(scratch), str(source), "-lm"])
     scratch.replace(target)
     return target
@@ -62,8 +62,20 @@ def compile_programs(only: set[str] | None = None) -> list[Path]:
             continue
         for libc in case.directives(source.read_text()).get("libc", "musl").split(","):
             jobs.append((source, BUILD / "bin" / f"{source.stem}.{libc}", libc))
+    errors: list[str] = []
+
+    def one(job: tuple[Path, Path, str]) -> Path:
+        try:
+            return compile_c(*job)
+        except BuildError as error:
+            errors.append("\n".join(line for line in str(error).splitlines()[1:] if "error" in line))
+            return job[1]
+
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(lambda job: compile_c(*job), jobs))
+        targets = list(pool.map(one, jobs))
+    if errors:
+        raise BuildError("\n".join(errors))
+    return targets
 
 
 def skeleton(tree: Path) -> None:

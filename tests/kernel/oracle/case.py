@@ -62,7 +62,7 @@ def directives(source: str) -> dict[str, str]:
     for line in DIRECTIVE.findall(source):
         for word in shlex.split(line):
             key, _, value = word.partition("=")
-            if key not in {"libc", "cwd", "disk", "args", "memory", "timeout", "only", "config", "env"}:
+            if key not in {"libc", "cwd", "disk", "args", "memory", "timeout", "only", "config", "env", "each"}:
                 raise ValueError(f"unknown oracle directive {key!r}")
             found[key] = f"{found[key]};{value}" if key in {"config", "env"} and key in found else value
     return found
@@ -85,7 +85,8 @@ def cases_of(stem: str, source: str) -> list[Case]:
     for libc in libcs:
         for disk in marks.get("disk", "4k").split(","):
             for cwd in marks.get("cwd", "/work").split(","):
-                if cwd != "/work" and disk != "4k":
+                special = (cwd != "/work") + (disk != "4k") + (libc != libcs[0])
+                if special > 1:
                     continue
                 tags = ([libc] if libc != libcs[0] else []) + ([disk] if disk != "4k" else [])
                 tags += [cwd.strip("/").replace("/", "-")] if cwd != "/work" else []
@@ -99,6 +100,9 @@ def cases_of(stem: str, source: str) -> list[Case]:
                     only=marks.get("only", ""),
                 )
                 cases.append(with_numbers(base, marks))
+    each = marks.get("each", "")
+    if each:
+        return [replace(case, name=f"{case.name}@{word}", argv=(*case.argv, word)) for case in cases for word in each.split(",")]
     return cases
 
 
