@@ -12,7 +12,7 @@ from pathlib import Path
 from . import case
 
 BUILD = case.HERE / "build"
-COMMON = ["-O1", "-std=gnu11", "-static", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", "-pthread"]
+COMMON = ["-O1", "-std=gnu11", "-static", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", "-pthread", "-Wno-missing-field-initializers"]
 #: The programs hand nonsense to the system on purpose; the compilers' warnings about that are not wanted.
 QUIET = ["-Wno-nonnull", "-Wno-unused-result", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-deprecated-declarations"]
 #: musl-gcc hides the kernel's own headers; behind musl's they do no harm.

@@ -93,7 +93,7 @@ static void second(int argc, char **argv, char **envp)
     struct sigaction action;
     stack_t stack;
     sigset_t set;
-    char text[256] = "";
+    char text[400] = "";
 
     for (int i = 0; i < argc; i++)
         SAY("arg %d [%s]", i, argv[i]);

@@ -24,7 +24,7 @@ int main(void)
     T(syscall(SYS_kcmp, getpid(), getpid(), 0, 0, 0) >= -1);
     T(syscall(9999));
     T(syscall(-1));
-    T(syscall(335));
+    T(syscall(390));
     T(syscall(600));
     return 0;
 }
