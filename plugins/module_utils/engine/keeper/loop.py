@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An event loop of two dozen lines: epoll and timers. asyncio would cost more than a VM's start."""
+
+from __future__ import annotations
+
+import select
+import time
+
+TYPE_CHECKING = False  # collections.abc costs a millisecond
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Timer:
+    """A pending call; ``cancel`` makes it do nothing."""
+
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when, self.call = when, call
+        self.active = True
+
+    def cancel(self) -> None:
+        """Forget the call."""
+        self.active = False
+
+
+class Loop:
+    """File descriptors with their handlers, and timers on the monotonic clock (seconds)."""
+
+    def __init__(self) -> None:
+        self.epoll = select.epoll()
+        self.handlers: dict[int, tuple[Callable[[int], None], int]] = {}
+        self.timers: list[Timer] = []
+        self.running = True
+
+    def watch(self, fd: int, handler: Callable[[int], None], events: int) -> None:
+        """Call ``handler(events)`` when ``fd`` is ready; replaces an earlier watch of ``fd``."""
+        known = self.handlers.get(fd)
+        if known is None:
+            self.epoll.register(fd, events)
+        elif known[1] != events:
+            self.epoll.modify(fd, events)
+        self.handlers[fd] = (handler, events)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching ``fd``; before it is closed."""
+        if self.handlers.pop(fd, None) is not None:
+            self.epoll.unregister(fd)
+
+    def after(self, delay: float, call: Callable[[], None]) -> Timer:
+        """Call once after ``delay`` seconds."""
+        timer = Timer(time.monotonic() + delay, call)
+        self.timers.append(timer)
+        return timer
+
+    def run(self) -> None:
+        """Serve until ``running`` is false."""
+        while self.running:
+            self.timers = [timer for timer in self.timers if timer.active]
+            timeout = -1.0
+            if self.timers:
+                timeout = max(0.0, min(timer.when for timer in self.timers) - time.monotonic())
+            for fd, events in self.epoll.poll(timeout):
+                entry = self.handlers.get(fd)
+                if entry is not None:
+                    entry[0](events)
+            now = time.monotonic()
+            for timer in [timer for timer in self.timers if timer.when <= now]:
+                if timer.active:
+                    timer.active = False
+                    timer.call()

@@ -1,0 +1,427 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One VM under a keeper: its process, console, control port, state record and restart policy."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from _socket import socket as Socket
+
+from .client import Client
+from .control import Control
+from .launch import Child, Directory, boot_id, read_records, start_ticks
+from .log import Log, utc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from .loop import Loop, Timer
+
+IN, OUT = select.EPOLLIN, select.EPOLLOUT
+CHUNK = 65536
+MAX_INPUT = 65536       # bytes kept for a guest that does not read its console
+PARTIAL_DELAY = 0.02    # seconds a line without its end waits for the rest before it is logged
+BUSY_READS = 64         # a console read that often within BUSY_WINDOW seconds is left alone for BUSY_PAUSE:
+BUSY_WINDOW = 0.05      # a guest that floods its console costs the host a bounded share of a CPU
+BUSY_PAUSE = 0.02
+BACKOFF_FIRST = 0.1     # seconds before the first restart, doubled each time up to BACKOFF_MAX,
+BACKOFF_MAX = 60.0
+BACKOFF_RESET = 10.0    # and from the beginning when a VM ran that long
+SIGKILL = 9
+
+
+class Vm:
+    """A VM. ``fields`` is the state record: name -> JSON text, so that writing it needs no JSON encoder."""
+
+    def __init__(self, loop: Loop, path: str, notify: Callable[[str], None],
+                 finished: Callable[[Vm], None]) -> None:
+        self.loop, self.notify_caller, self.finished = loop, notify, finished
+        self.directory = Directory(path)
+        self.records = read_records(f"{path}/launch")
+        self.id = self.one("id")
+        self.fields: dict[str, str] = {}
+        self.clients: set[Client] = set()
+        self.waiters: list[tuple[Client, str]] = []
+        self.log = Log(f"{path}/console.log", int(self.one("log_size", "10485760")),
+                       int(self.one("log_files", "3")))
+        self.control = Control(self)
+        self.health: Any = None
+        self.console: Socket | None = None
+        self.pid = self.pidfd = -1
+        self.child = False
+        self.input = bytearray()
+        self.stopping = self.down = False
+        self.failures = 0
+        self.launched = 0.0
+        self.timers: dict[str, Timer] = {}
+        self.reads, self.window = 0, 0.0
+        self.server = self.directory.listen("keeper")
+        loop.watch(self.server.fileno(), self._accept, IN)
+
+    def one(self, key: str, default: str = "") -> str:
+        """The last value of a launch record."""
+        return self.records.get(key, [default])[-1]
+
+    # -- starting ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start QEMU. A failure ends as state ``exited`` with the reason, like any other end."""
+        self.launched = time.monotonic()
+        self.control.reset()
+        self.log.boot_offset = self.log.size
+        self.fields.update(ready="false", booted="false", health="null", exit="null")
+        try:
+            child = Child(self.records, self.directory)
+        except (OSError, ValueError, KeyError) as error:
+            self.over({"reason": "start", "message": str(error)})
+            return
+        self.pid, self.child = child.pid, True
+        self.record(status='"starting"', pid=str(child.pid), start=str(start_ticks(child.pid)),
+                    boot=f'"{boot_id()}"', keeper=self._keeper(), started_at=f'"{utc(time.time())}"',
+                    finished_at="null")
+        self._connect()
+        error_text = child.open_gate()
+        if error_text:
+            os.waitpid(self.pid, 0)
+            self.over({"reason": "start", "message": error_text})
+            return
+        self._watch_process()
+        if not self.control.spoken:
+            self.running()
+        self.notify("started")
+
+    def adopt(self) -> bool:
+        """Take over a VM whose keeper died. False when its QEMU is not running any more."""
+        state = self._load_state()
+        self.stopping = state.get("status") == "stopping"
+        if state.get("boot") != boot_id():
+            return False
+        try:
+            self.pidfd = os.pidfd_open(state["pid"])
+        except (OSError, TypeError):
+            return False
+        if start_ticks(state["pid"]) != state["start"]:
+            os.close(self.pidfd)
+            return False
+        self.pid = state["pid"]
+        self.launched = time.monotonic()
+        self.control.booted = bool(state.get("booted"))
+        self._connect()
+        self._watch_process()
+        self.record(keeper=self._keeper())
+        self.event("adopt")
+        if state.get("ready") or not self.control.spoken:
+            self._start_health()
+        return True
+
+    def lost(self) -> None:
+        """Nobody watched when QEMU ended: say so, then do what the restart policy says."""
+        self.over({"reason": "lost", "code": 125, "message": "QEMU ended while no keeper watched it"})
+
+    def _load_state(self) -> dict[str, Any]:
+        """The state record, split into the launch facts and ``fields``."""
+        import json
+
+        with open(f"{self.directory.path}/state.json", encoding="utf-8") as file:
+            state: dict[str, Any] = json.load(file)
+        facts = json.loads(self.one("facts", "{}"))
+        self.fields = {key: json.dumps(value) for key, value in state.items() if key not in facts}
+        return state
+
+    def reload(self) -> None:
+        """Take changed launch records into use; what concerns QEMU's start counts from the next start."""
+        self.records = read_records(f"{self.directory.path}/launch")
+        self.log.limit = int(self.one("log_size", "10485760"))
+        self.log.files = int(self.one("log_files", "3"))
+        if self.health is not None:
+            self.health.close()
+            self.health = None
+            self._start_health()
+        self.record()
+
+    @staticmethod
+    def _keeper() -> str:
+        return f'{{"pid":{os.getpid()},"start":{start_ticks(os.getpid())}}}'
+
+    def _connect(self) -> None:
+        try:
+            self.console = self.directory.connect("console")
+            self.loop.watch(self.console.fileno(), self._console_ready, IN)
+        except OSError:
+            self.console = None
+        self.control.connect()
+
+    def _watch_process(self) -> None:
+        if self.pidfd < 0:
+            self.pidfd = os.pidfd_open(self.pid)
+        self.loop.watch(self.pidfd, lambda events: self._exited(), IN)
+
+    def running(self) -> None:
+        """The guest has shown a sign of life (or cannot show one)."""
+        self.record(status='"running"', booted="true")
+        self.event("start")
+        self.notify("running")
+        self.answer("running", {"ok": True})
+        if not self.control.spoken:
+            self._start_health()
+
+    def ready(self) -> None:
+        """The program's first instruction is about to run."""
+        self.record(ready="true")
+        self.notify("ready")
+        self.answer("ready", {"ok": True})
+        self._start_health()
+
+    def _start_health(self) -> None:
+        if self.health is None and self.one("health"):
+            from .health import Health
+
+            self.health = Health(self, self.one("health"))
+
+    # -- console -------------------------------------------------------------------------------------------
+
+    def _console_ready(self, events: int) -> None:
+        if self.console is None:
+            return
+        if events & OUT:
+            self._send_input()
+        if events & ~OUT:
+            self._read_console()
+
+    def _read_console(self) -> bool:
+        """Read once. False when there is nothing (any more)."""
+        if self.console is None:
+            return False
+        try:
+            data = self.console.recv(CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.loop.forget(self.console.fileno())
+            self.console.close()
+            self.console = None
+            return False
+        if self.log.feed(data):
+            self._once("partial", PARTIAL_DELAY, self.log.flush)
+        for client in [client for client in self.clients if client.attached]:
+            client.send(data)
+        if self.health is not None:
+            self.health.console(data)
+        self._throttle()
+        return True
+
+    def _throttle(self) -> None:
+        now = time.monotonic()
+        if now - self.window > BUSY_WINDOW:
+            self.reads, self.window = 0, now
+        self.reads += 1
+        if self.reads >= BUSY_READS and "busy" not in self.timers:
+            self._once("busy", BUSY_PAUSE, self.rearm)
+            self.rearm()
+
+    def rearm(self) -> None:
+        """Watch the console for what is wanted of it now."""
+        if self.console is not None:
+            busy = "busy" in self.timers
+            wanted = (0 if busy else IN) | (OUT if self.input else 0)
+            self.loop.watch(self.console.fileno(), self._console_ready, wanted)
+
+    @property
+    def input_full(self) -> bool:
+        """Whether the guest is behind in reading its console."""
+        return len(self.input) >= MAX_INPUT
+
+    def type(self, client: Client, data: bytes) -> None:
+        """Send a client's bytes to the guest's console."""
+        if self.console is None:
+            return
+        self.input += data
+        self._send_input()
+        client.rearm()
+
+    def _send_input(self) -> None:
+        if self.console is None:
+            return
+        full = self.input_full
+        try:
+            while self.input:
+                del self.input[: self.console.send(self.input)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.input.clear()
+        self.rearm()
+        if full and not self.input_full:
+            for client in list(self.clients):
+                client.rearm()
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def stop(self, signo: int, grace: float) -> None:
+        """Ask the program to end, kill QEMU after ``grace`` seconds. Stopping means: no restart."""
+        self.stopping = True
+        if self.down or self.pid < 0:
+            if not self.down:
+                self.over(None)
+            return
+        if signo == SIGKILL or not grace:
+            self.kill()
+            return
+        self.record(status='"stopping"')
+        if self.control.spoken:
+            self.control.command({"cmd": "signal", "signo": signo})
+        self._once("grace", grace, self.kill)
+
+    def kill(self) -> None:
+        """SIGKILL for QEMU, by pidfd: never another process that got the number."""
+        import signal
+
+        self.control.killed = True
+        try:
+            signal.pidfd_send_signal(self.pidfd, SIGKILL)
+        except (OSError, AttributeError):
+            if start_ticks(self.pid) == int(self.fields.get("start", "0")):
+                os.kill(self.pid, SIGKILL)
+
+    def _exited(self) -> None:
+        """QEMU is gone: read what it left in the sockets, then record the end."""
+        self.loop.forget(self.pidfd)
+        os.close(self.pidfd)
+        monitor_status = None
+        if self.child:
+            _pid, raw = os.waitpid(self.pid, 0)
+            monitor_status = -(raw & 0x7F) if raw & 0x7F else raw >> 8
+        self.pid = self.pidfd = -1
+        while self._read_console():
+            pass
+        self.control.drain()
+        self.log.flush()
+        self.over(self.control.verdict(monitor_status, f"{self.directory.path}/monitor.log"))
+
+    def over(self, verdict: dict[str, Any] | None) -> None:
+        """One run has ended (None: there was none). Restart, or be finally down."""
+        import json
+
+        for timer in self.timers.values():
+            timer.cancel()
+        self.timers.clear()
+        if self.health is not None:
+            self.health.close()
+            self.health = None
+        if verdict is not None:
+            self.fields["exit"] = json.dumps(verdict)
+            self.fields["finished_at"] = f'"{utc(time.time())}"'
+            self.event("exit", **verdict)
+        delay = self._restart_delay(verdict)
+        if delay is None:
+            self._finally_down(verdict)
+            return
+        self.record(status='"restarting"', pid="null", restarts=str(int(self.fields.get("restarts", "0")) + 1))
+        self.answer("exit", {"ok": True, "exit": verdict})
+        self._once("restart", delay, self.start)
+
+    def _restart_delay(self, verdict: dict[str, Any] | None) -> float | None:
+        policy, _, most = self.one("restart", "no").partition(":")
+        if self.stopping or verdict is None or policy == "no":
+            return None
+        never_ran = verdict.get("reason") in ("start", "monitor") and int(self.fields.get("restarts", "0")) == 0
+        if never_ran or (policy == "on-failure" and verdict.get("code") == 0):
+            return None
+        if time.monotonic() - self.launched >= BACKOFF_RESET:
+            self.failures = 0
+        if policy == "on-failure" and most and int(self.fields.get("restarts", "0")) >= int(most):
+            return None
+        self.failures += 1
+        return min(BACKOFF_FIRST * 2.0 ** min(self.failures - 1, 20), BACKOFF_MAX)
+
+    def _finally_down(self, verdict: dict[str, Any] | None) -> None:
+        import json
+
+        from .cleanup import remove_vm, run_commands
+
+        self.down = True
+        self.record(sync=True, status='"exited"', pid="null", ready="false")
+        run_commands(self.records.get("cleanup", []))
+        if self.one("remove") == "1":
+            remove_vm(self.directory.path, self.records.get("unlink", []))
+        self.notify("exited")
+        for client in list(self.clients):
+            if client.attached:
+                client.finish()
+        last = verdict if verdict is not None else json.loads(self.fields.get("exit", "null"))
+        for kind in ("exit", "running", "ready", "healthy", "final"):
+            self.answer(kind, {"ok": kind in ("exit", "final"), "exit": last,
+                               "error": "" if kind in ("exit", "final") else "the VM has ended"})
+        self.loop.forget(self.server.fileno())
+        self.server.close()
+        self.log.close()
+        self.finished(self)
+
+    # -- state, events, clients ----------------------------------------------------------------------------
+
+    def record(self, *, sync: bool = False, **fields: str) -> None:
+        """Update the state record; values are JSON texts."""
+        self.fields.update(fields)
+        facts = self.one("facts", "{}")[1:-1]
+        text = ",".join([facts] * bool(facts) + [f'"{key}":{value}' for key, value in self.fields.items()])
+        try:
+            self.directory.write("state.json", f"{{{text}}}\n".encode(), sync=sync)
+        except OSError as error:
+            os.write(2, f"uni keeper: {self.id}: cannot write the state record: {error}\n".encode())
+
+    def event(self, kind: str, **details: Any) -> None:
+        """Append to the events log: one JSON line, one write."""
+        path = self.one("events")
+        if not path:
+            return
+        import json
+
+        line = {"time": utc(time.time()), "event": kind, "vm": self.id, "name": self.one("name"), **details}
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, json.dumps(line).encode()[:MAX_INPUT] + b"\n")
+            finally:
+                os.close(fd)
+        except OSError:
+            pass  # the log of events is a convenience: a full disk must not stop a VM
+
+    def notify(self, kind: str) -> None:
+        """Tell the command that started this keeper."""
+        self.notify_caller(f'{{"vm":"{self.id}","event":"{kind}"}}\n')
+
+    def answer(self, kind: str, reply: dict[str, Any]) -> None:
+        """Answer everybody who waits for ``kind``."""
+        waiting = [client for client, wanted in self.waiters if wanted == kind]
+        self.waiters = [entry for entry in self.waiters if entry[1] != kind]
+        for client in waiting:
+            client.reply(reply)
+
+    def _once(self, name: str, delay: float, call: Callable[[], None]) -> None:
+        """A named timer: a second one of the same name is not started."""
+        if name not in self.timers:
+            def fire() -> None:
+                self.timers.pop(name, None)
+                call()
+
+            self.timers[name] = self.loop.after(delay, fire)
+
+    def _accept(self, events: int) -> None:
+        del events
+        try:
+            fd, _address = self.server._accept()
+        except OSError:
+            return
+        sock = Socket(fileno=fd)
+        sock.setblocking(False)
+        self.clients.add(Client(self.loop, self, sock))
+
+    def request(self, client: Client, line: bytes) -> None:
+        """A request came in on keeper.sock."""
+        from .requests import serve
+
+        serve(self, client, line)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who a process is: its pid, the moment it started and the boot of the host, never the number alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+
+def start_ticks(pid: int) -> int:
+    """When process ``pid`` started, in clock ticks since boot (proc(5), stat, field 22); 0: no such process.
+
+    A zombie has ended: it counts as no process.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - `uni ps` reads hundreds of these
+            fields = file.read().rpartition(b")")[2].split()
+        return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def boot_id() -> str:
+    """The random name of this boot of the host (random(4))."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
+        return file.read().strip()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process, for ever: a recycled pid has another start time."""
+
+    pid: int
+    start: int
+    boot: str = ""
+
+    @classmethod
+    def of(cls, pid: int) -> Identity:
+        """The identity of a living process (``start`` 0 when there is none)."""
+        return cls(pid, start_ticks(pid), boot_id())
+
+    @classmethod
+    def from_record(cls, record: Any, boot: str = "") -> Identity | None:
+        """From ``{"pid": .., "start": ..}``; None for anything else, also from a damaged record."""
+        if not isinstance(record, dict):
+            return None
+        pid, start = record.get("pid"), record.get("start")
+        if type(pid) is not int or type(start) is not int or pid <= 1 or start <= 0:
+            return None
+        return cls(pid, start, str(record.get("boot") or boot))
+
+    def alive(self, boot: str = "") -> bool:
+        """Whether exactly this process runs. ``boot``: the current boot id, read when empty."""
+        return (not self.boot or self.boot == (boot or boot_id())) and start_ticks(self.pid) == self.start
+
+    def kill(self, signo: int) -> bool:
+        """Send a signal to this process and to no other; False when it is gone."""
+        try:
+            handle = os.pidfd_open(self.pid)
+        except OSError:
+            return False
+        try:
+            if not self.alive():
+                return False
+            from signal import pidfd_send_signal
+
+            pidfd_send_signal(handle, signo)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until the process has ended; False when it still runs after ``timeout`` seconds."""
+        import select
+
+        try:
+            handle = os.pidfd_open(self.pid)
+        except OSError:
+            return True
+        try:
+            if not self.alive():
+                return True
+            poll = select.poll()
+            poll.register(handle, select.POLLIN)
+            return bool(poll.poll(timeout * 1000)) or not self.alive()
+        finally:
+            os.close(handle)
