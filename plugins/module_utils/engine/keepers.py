@@ -91,11 +91,11 @@ class Started:
     def __init__(self, fd: int, pending: set[str]) -> None:
         self.fd = fd
         self.pending = set(pending)
-        self.events: dict[str, str] = {}
+        self.results: dict[str, dict[str, Any]] = {}
         self.buffer = b""
 
-    def wait(self, wanted: Sequence[str], timeout: float) -> dict[str, str]:
-        """Until each VM has said one of ``wanted`` (or ended, or failed): {vm id: last event}.
+    def wait(self, wanted: Sequence[str], timeout: float) -> dict[str, dict[str, Any]]:
+        """Until each VM has said one of ``wanted`` (or ended, or failed): {vm id: {"event", "exit"}}.
 
         A VM that has said nothing of it after ``timeout`` seconds is missing from the result.
         """
@@ -114,10 +114,10 @@ class Started:
             *lines, self.buffer = self.buffer.split(b"\n")
             for line in lines:
                 event = json.loads(line)
-                self.events[event["vm"]] = event["event"]
-                if event["event"] in final:
+                if event["event"] in final and event["vm"] in self.pending:
+                    self.results[event["vm"]] = event
                     self.pending.discard(event["vm"])
-        return {vm: event for vm, event in self.events.items() if event in final}
+        return self.results
 
     def close(self) -> None:
         """Stop listening; the keeper goes on."""

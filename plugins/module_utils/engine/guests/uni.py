@@ -7,7 +7,7 @@ import base64
 from collections.abc import Iterator
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
-from ansible_collections.uni.engine.plugins.module_utils.engine.guests import GuestSpec, GuestStart, Interface
+from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import GuestSpec, GuestStart, Interface
 
 MAX_CONFIG = 1 << 20  # bytes that the kernel takes
 

@@ -112,6 +112,7 @@ class Vm:
         self._watch_process()
         self.record(keeper=self._keeper())
         self.event("adopt")
+        self.notify("adopted")
         if state.get("ready") or not self.control.spoken:
             self._start_health()
         return True
@@ -348,7 +349,7 @@ class Vm:
         run_commands(self.records.get("cleanup", []))
         if self.one("remove") == "1":
             remove_vm(self.directory.path, self.records.get("unlink", []))
-        self.notify("exited")
+        self.notify("exited", self.fields.get("exit", "null"))
         for client in list(self.clients):
             if client.attached:
                 client.finish()
@@ -390,9 +391,9 @@ class Vm:
         except OSError:
             pass  # the log of events is a convenience: a full disk must not stop a VM
 
-    def notify(self, kind: str) -> None:
-        """Tell the command that started this keeper."""
-        self.notify_caller(f'{{"vm":"{self.id}","event":"{kind}"}}\n')
+    def notify(self, kind: str, detail: str = "null") -> None:
+        """Tell the command that started this keeper; ``detail`` is a JSON text."""
+        self.notify_caller(f'{{"vm":"{self.id}","event":"{kind}","exit":{detail}}}\n')
 
     def answer(self, kind: str, reply: dict[str, Any]) -> None:
         """Answer everybody who waits for ``kind``."""

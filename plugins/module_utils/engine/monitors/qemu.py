@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UsageError
-from ansible_collections.uni.engine.plugins.module_utils.engine.monitors import Command, Disk, LaunchSpec, Nic
+from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.base import Command, Disk, LaunchSpec, Nic
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json, write_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import PortForward

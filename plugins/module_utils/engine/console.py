@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading a VM's console: the rotated log in the CRI format, and the live stream from its keeper."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import StateError, UsageError
+
+
+@dataclass(frozen=True)
+class Line:
+    """One console line (or the part of one that had come): ``time`` in seconds since the epoch, UTC ``stamp``."""
+
+    stamp: str
+    text: bytes
+    whole: bool = True
+
+    @property
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return parse_stamp(self.stamp)
+
+    def raw(self) -> bytes:
+        """The console's bytes."""
+        return self.text + (b"\n" if self.whole else b"")
+
+
+def parse_stamp(text: str) -> float:
+    """RFC 3339 in UTC (as the keeper writes it) to seconds since the epoch.
+
+    :raises UsageError: code ``logs.time``
+    """
+    try:
+        whole, _, fraction = text.rstrip("Z").partition(".")
+        return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time", code="logs.time",
+                         hint="use 10m, 1h30m or 2026-01-31T12:00:00Z") from None
+
+
+def parse_since(text: str | float | None, now: float | None = None) -> float:
+    """A moment: seconds since the epoch, a duration back from now (``10m``), or a time stamp. None: the beginning."""
+    if text is None or text == "":
+        return 0.0
+    if isinstance(text, (int, float)):
+        return float(text)
+    if "T" in text:
+        return parse_stamp(text)
+    from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
+
+    return (time.time() if now is None else now) - parse_duration(text, what="since")
+
+
+def parse_line(record: bytes) -> Line | None:
+    """One record of the log; None for a damaged one."""
+    fields = record.rstrip(b"\n").split(b" ", 3)
+    if len(fields) != 4 or fields[2] not in (b"F", b"P"):
+        return None
+    return Line(fields[0].decode("ascii", "replace"), fields[3], fields[2] == b"F")
+
+
+def _files(directory: Path) -> list[Path]:
+    """The log files, the oldest first."""
+    numbered = sorted(directory.glob("console.log.*"), key=lambda path: -int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0)
+    return [*numbered, directory / "console.log"]
+
+
+def _stored(directory: Path, since: float) -> Iterator[Line]:
+    for path in _files(directory):
+        try:
+            with path.open("rb") as file:
+                for record in file:
+                    line = parse_line(record)
+                    if line is not None and (not since or line.time >= since):
+                        yield line
+        except FileNotFoundError:
+            continue
+
+
+def read(directory: Path, *, tail: int | None = None, since: str | float | None = None,
+         follow: bool = False) -> Iterator[Line]:
+    """The console's lines: the last ``tail`` ones, those after ``since``, and with ``follow`` what still comes.
+
+    Following ends when the VM has ended.
+    """
+    live = None
+    if follow:
+        try:
+            live = attach(directory, typing=False, replay=False)
+        except StateError:
+            live = None
+    lines = _stored(directory, parse_since(since))
+    yield from lines if tail is None else deque(lines, maxlen=max(tail, 0))
+    if live is not None:
+        yield from _follow(live)
+
+
+def _follow(live: socket.socket) -> Iterator[Line]:
+    """Lines from the keeper's stream; a part of a line is passed on as it comes."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import now
+
+    with live:
+        while True:
+            data = live.recv(65536)
+            if not data:
+                return
+            *whole, rest = data.split(b"\n")
+            for text in whole:
+                yield Line(now(), text)
+            if rest:
+                yield Line(now(), rest, whole=False)
+
+
+def attach(directory: Path, *, typing: bool, replay: bool) -> socket.socket:
+    """A stream of the console's bytes; what is sent is typed at the console (with ``typing``).
+
+    :param replay: begin with what the console has shown since the boot
+    :raises StateError: code ``vm.not_running``
+    """
+    sock = keepers.connect(directory)
+    if sock is None:
+        raise StateError(f"VM {directory.name} is not running", code="vm.not_running")
+    sock.sendall(json.dumps({"op": "attach", "typing": typing, "replay": replay}).encode() + b"\n")
+    return sock

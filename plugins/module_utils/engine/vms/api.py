@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VMs as modules, command line and daemon use them. Everything else in this package is behind this page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    ConflictError,
+    DeadlineError,
+    GuestError,
+    NotFoundError,
+    StateError,
+    UniError,
+)
+from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Plan
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Observed, Wanted, plan_vm
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec, effective
+
+HEALTH_SECONDS = 120.0
+_TRIES = 5  # a creation that loses against another one starts over from what it finds
+
+
+@dataclass(frozen=True)
+class VmResult:
+    """What was (or, in check mode, would be) done, and the VM afterwards (None: there is none)."""
+
+    changed: bool
+    plan: Plan
+    vm: dict[str, Any] | None = None
+
+
+def ensure(root: Root, spec: VmSpec, state: str = "started", *, check: bool = False, recreate: str = "auto",
+           comparisons: Mapping[str, str] | None = None, timeout: float | None = None) -> VmResult:
+    """Bring the VM ``spec.name`` to ``state`` with the fields of ``spec``; do nothing where nothing is to be done.
+
+    :param timeout: seconds for booting, and for getting healthy
+    :raises UniError: see the modules behind; a failed step leaves a VM that the next call goes on with
+    """
+    for attempt in range(_TRIES):
+        vm = records.find_name(root, spec.name)
+        if vm is None or check:
+            plan, image = _plan(root, spec, vm, state, recreate, comparisons or {})
+            if check or not plan.changed:
+                return VmResult(plan.changed, plan, info(vm) if vm is not None else None)
+            try:
+                vm = _apply_new(root, spec, plan, image, timeout)
+                return VmResult(True, plan, info(_settle(root, vm, state, timeout)))
+            except ConflictError as error:
+                if error.code != "vm.exists" or attempt == _TRIES - 1:
+                    raise
+                continue
+        plan, image = _plan(root, spec, vm, state, recreate, comparisons or {})
+        if not plan.changed and not records.orphaned(vm):
+            return VmResult(False, plan, info(_settle(root, vm, state, timeout)))
+        try:
+            with records.locked(vm.directory) as held:
+                plan, image = _plan(root, spec, _repaired(root, held), state, recreate, comparisons or {})
+                after = _apply(root, spec, held.fresh(), plan, image, timeout)
+        except NotFoundError:
+            continue  # removed meanwhile: look again
+        if after is not None and status_of(after.state) == "created" and any(a.kind == "start" for a in plan.actions):
+            after = _start_new(root, after, timeout)
+        return VmResult(plan.changed, plan, info(_settle(root, after, state, timeout)) if after is not None else None)
+    raise ConflictError(f"VM {spec.name} is changed by others all the time", code="vm.busy", hint="try again")
+
+
+def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, check: bool = False,
+                timeout: float | None = None) -> list[VmResult]:
+    """:func:`ensure` for many VMs in one go: new ones are started together, by one keeper."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    plain = {spec.name for spec in specs if state in ("started", "present") and records.find_name(root, spec.name) is None}
+    results: dict[str, VmResult] = {}
+    fresh: list[Vm] = []
+    plans: dict[str, Plan] = {}
+    for spec in specs:
+        if spec.name not in plain or check:
+            results[spec.name] = ensure(root, spec, state, check=check, timeout=timeout)
+            continue
+        plans[spec.name], image = _plan(root, spec, None, state, "auto", {})
+        fresh.append(apply.create(root, spec, image))
+    if fresh and state == "started":
+        _start_held(root, fresh, timeout)
+    for vm in fresh:
+        results[vm.name] = VmResult(True, plans[vm.name], info(vm.fresh()))
+    return [results[spec.name] for spec in specs]
+
+
+def run(root: Root, spec: VmSpec, *, timeout: float | None = None, start: bool = True) -> dict[str, Any]:
+    """Create and start a VM that must not exist yet.
+
+    :raises ConflictError: code ``vm.exists``
+    """
+    if records.find_name(root, spec.name) is not None:
+        raise ConflictError(f"a VM named {spec.name} exists", code="vm.exists",
+                            hint="choose another name, or remove it: uni rm NAME")
+    plan, image = _plan(root, spec, None, "started" if start else "present", "auto", {})
+    return info(_apply_new(root, spec, plan, image, timeout))
+
+
+def _plan(root: Root, spec: VmSpec, vm: Vm | None, state: str, recreate: str,
+          comparisons: Mapping[str, str]) -> tuple[Plan, Mapping[str, Any] | None]:
+    """Observe, then plan. The image is looked up only where its identity matters."""
+    image: Mapping[str, Any] | None = None
+    if spec.values.get("image") and state != "absent":
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
+
+        image = images.resolve(root, spec.values["image"])
+    wanted = Wanted(state, str((image or {}).get("id", "")), recreate, comparisons)
+    return plan_vm(spec, observe(vm), wanted), image
+
+
+def observe(vm: Vm | None) -> Observed | None:
+    """A VM as the plan sees it."""
+    if vm is None:
+        return None
+    return Observed(vm.id, status_of(vm.state), vm.values, str((vm.record.get("image") or {}).get("id", "")),
+                    tuple(vm.record.get("pending", ())), str(vm.state.get("health") or ""))
+
+
+def _apply_new(root: Root, spec: VmSpec, plan: Plan, image: Mapping[str, Any] | None, timeout: float | None) -> Vm:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    vm = apply.create(root, spec, _with_disk(root, image))
+    kinds = [action.kind for action in plan.actions]
+    return _start_new(root, vm, timeout, then=kinds) if "start" in kinds else vm
+
+
+def _start_new(root: Root, vm: Vm, timeout: float | None, then: Sequence[str] = ()) -> Vm:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    with records.locked(vm.directory) as held:
+        if status_of(held.state) == "created":
+            apply.start(root, [held], timeout=timeout or apply.BOOT_SECONDS)
+    after = _present(held)
+    if "pause" in then:
+        apply.pause(root, after)
+        after = _present(after)
+    return after
+
+
+def _start_held(root: Root, vms: Sequence[Vm], timeout: float | None) -> None:
+    """Start VMs together, holding all their locks."""
+    from contextlib import ExitStack
+
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    with ExitStack() as stack:
+        held = [stack.enter_context(records.locked(vm.directory)) for vm in sorted(vms, key=lambda vm: vm.id)]
+        apply.start(root, [vm for vm in held if status_of(vm.state) not in (*RUNNING, "restarting")],
+                    timeout=timeout or apply.BOOT_SECONDS)
+
+
+def _with_disk(root: Root, image: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if image is None:
+        return None
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
+
+    return images.unpack(root, image)
+
+
+def _present(vm: Vm) -> Vm:
+    """The VM read again; one that ended and removed itself keeps its last record."""
+    try:
+        return vm.fresh()
+    except NotFoundError:
+        return Vm(vm.directory, vm.record, {**vm.state, "status": "exited"})
+
+
+def _repaired(root: Root, vm: Vm) -> Vm:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    return apply.repair(root, vm)
+
+
+def _apply(root: Root, spec: VmSpec, vm: Vm, plan: Plan, image: Mapping[str, Any] | None,
+           timeout: float | None) -> Vm | None:
+    """Carry out a plan for an existing VM whose lock is held."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    boot = timeout or apply.BOOT_SECONDS
+    for action in plan.actions:
+        if action.kind == "remove":
+            apply.remove(root, vm, force=True)
+            return None
+        if action.kind == "recreate":
+            merged = VmSpec(spec.name, spec.over({key: value for key, value in vm.values.items() if key != "secrets"}))
+            unpacked = _with_disk(root, image) if image is not None else vm.record.get("image")
+            apply.stop(root, vm)
+            apply.remove(root, vm.fresh(), force=True)
+            return apply.create(root, merged, unpacked)
+        if action.kind == "update":
+            vm = apply.update(root, vm, spec.over(vm.values), list(action.after))
+        elif action.kind in ("stop", "restart"):
+            vm = apply.stop(root, vm)
+        elif action.kind == "pause":
+            apply.pause(root, vm)
+        elif action.kind == "unpause":
+            apply.resume(root, vm)
+        if action.kind in ("start", "restart"):
+            apply.start(root, [vm], timeout=boot)
+        vm = _present(vm)
+    return vm
+
+
+def _settle(root: Root, vm: Vm, state: str, timeout: float | None) -> Vm:
+    """For state healthy: wait until the VM is."""
+    if state == "healthy":
+        wait_for(root, vm.id, "healthy" if vm.values.get("health_check") else "ready", timeout=timeout)
+        return _present(vm)
+    return vm
+
+
+def resolve_vm(root: Root, reference: str) -> Vm:
+    """The VM with this name, id or unambiguous id prefix."""
+    return records.find(root, reference)
+
+
+def start(root: Root, reference: str, *, timeout: float | None = None) -> VmResult:
+    """Start a VM that exists; nothing happens when it runs."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    with records.locked(records.find(root, reference).directory) as vm:
+        vm = apply.repair(root, vm)
+        plan = plan_vm(VmSpec(vm.name), observe(vm), Wanted("started"))
+        for action in plan.actions:
+            if action.kind == "unpause":
+                apply.resume(root, vm)
+            elif action.kind == "start":
+                apply.start(root, [vm], timeout=timeout or apply.BOOT_SECONDS)
+            elif action.kind == "stop":
+                apply.stop(root, vm)
+    return VmResult(plan.changed, plan, info(_present(vm)))
+
+
+def stop(root: Root, reference: str, *, grace: float | None = None, signal: int | None = None) -> VmResult:
+    """Ask the program to end, kill after ``grace`` seconds (default: the VM's stop_timeout)."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    vm = records.find(root, reference)
+    plan = plan_vm(VmSpec(vm.name), observe(vm), Wanted("stopped"))
+    after = apply.stop(root, vm, grace=grace, signo=signal)
+    return VmResult(plan.changed, plan, info(after))
+
+
+def kill(root: Root, reference: str, signal: int = 9) -> None:
+    """SIGKILL ends QEMU at once; any other signal goes to the program.
+
+    :raises StateError: code ``vm.not_running``
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    vm = _running(root, reference)
+    if signal == apply.SIGKILL:
+        apply.end(vm, signal, 0)
+    else:
+        command(root, reference, {"cmd": "signal", "signo": signal})
+
+
+def command(root: Root, reference: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Send a command over the control port (signal, stats, trace, sync, winsize); the guest's answer.
+
+    :raises GuestError: code ``guest.command``: the guest refused, or did not answer
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
+
+    vm = _running(root, reference)
+    answer = keepers.ask(vm.directory, {"op": "command", "cmd": dict(request)}, timeout=30)
+    if not answer.get("ok"):
+        raise GuestError(f"VM {vm.name}: {answer.get('error') or 'the guest refused'}", code="guest.command")
+    reply = answer.get("answer")
+    return reply if isinstance(reply, dict) else {}
+
+
+def _running(root: Root, reference: str) -> Vm:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    vm = apply.repair(root, records.find(root, reference))
+    if status_of(vm.state) not in (*RUNNING, "restarting"):
+        raise StateError(f"VM {vm.name} is not running", code="vm.not_running", hint=f"start it: uni start {vm.name}")
+    return vm
+
+
+def restart(root: Root, reference: str, *, grace: float | None = None, timeout: float | None = None) -> dict[str, Any]:
+    """Stop (when it runs) and start."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    with records.locked(records.find(root, reference).directory) as vm:
+        vm = apply.stop(root, vm, grace=grace)
+        apply.start(root, [vm], timeout=timeout or apply.BOOT_SECONDS)
+    return info(_present(vm))
+
+
+def pause(root: Root, reference: str) -> None:
+    """Stop the virtual CPUs."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    apply.pause(root, records.find(root, reference))
+
+
+def unpause(root: Root, reference: str) -> None:
+    """Let the virtual CPUs go on."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    apply.resume(root, records.find(root, reference))
+
+
+def remove(root: Root, reference: str, *, force: bool = False) -> None:
+    """Remove a VM. Volumes stay.
+
+    :raises ConflictError: code ``vm.running``
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    with records.locked(records.find(root, reference).directory) as vm:
+        apply.remove(root, vm, force=force)
+
+
+def rename(root: Root, reference: str, name: str) -> dict[str, Any]:
+    """Give a VM another name, also while it runs."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.units import check_name
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    check_name("VM", name)
+    with records.locked(records.find(root, reference).directory) as vm:
+        return info(apply.rename(root, vm, name).fresh())
+
+
+def wait(root: Root, reference: str, *, timeout: float | None = None) -> dict[str, Any]:
+    """Wait until the VM has ended; how it ended: ``code`` is what a shell would show.
+
+    :raises DeadlineError: code ``keeper.deadline``
+    :raises StateError: code ``vm.never_started``
+    """
+    answer = _wait(root, records.find(root, reference), "exit", timeout)
+    verdict = answer.get("exit")
+    return verdict if isinstance(verdict, dict) else {}
+
+
+def wait_for(root: Root, reference: str, event: str, *, timeout: float | None = None) -> None:
+    """Wait for ``running``, ``ready`` or ``healthy``.
+
+    :raises GuestError: code ``vm.ended``: it ended first
+    :raises DeadlineError: code ``vm.not_healthy``
+    """
+    vm = records.find(root, reference)
+    seconds = HEALTH_SECONDS if timeout is None else timeout
+    try:
+        answer = _wait(root, vm, event, seconds)
+    except DeadlineError:
+        raise DeadlineError(f"VM {vm.name} was not {event} within {seconds:g} s", code="vm.not_healthy",
+                            hint=f"see `uni logs {vm.name}` and `uni inspect {vm.name}`") from None
+    if not answer.get("ok"):
+        code = (answer.get("exit") or {}).get("code")
+        raise GuestError(f"VM {vm.name} ended with status {code} before it was {event}", code="vm.ended",
+                         hint=f"see `uni logs {vm.name}`")
+
+
+def _wait(root: Root, vm: Vm, event: str, timeout: float | None) -> dict[str, Any]:
+    from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    vm = apply.repair(root, vm)
+    if status_of(vm.state) in (*RUNNING, "restarting"):
+        try:
+            return keepers.ask(vm.directory, {"op": "wait", "event": event}, timeout=timeout)
+        except StateError:
+            vm = apply.repair(root, _present(vm))
+    verdict = vm.state.get("exit")
+    if verdict is None:
+        raise StateError(f"VM {vm.name} was never started", code="vm.never_started", hint=f"uni start {vm.name}")
+    return {"ok": event == "exit", "exit": verdict}
+
+
+def list_vms(root: Root, *, everything: bool = False, filters: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """VMs for `uni ps`: running ones, or all. Reads one small file each.
+
+    :param filters: ``name``, ``status``, ``image``, ``label`` (NAME or NAME=VALUE), ``health``, ``id``
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.process import boot_id
+
+    boot = boot_id()
+    result = []
+    for state in records.states(root):
+        status = status_of(state, boot)
+        state["status"] = "exited" if status == "lost" else status
+        state["lost"] = status == "lost"
+        if (everything or status in (*RUNNING, "restarting")) and _matches(state, filters or {}):
+            result.append(state)
+    return sorted(result, key=lambda state: str(state.get("created", "")), reverse=True)
+
+
+def _matches(state: Mapping[str, Any], filters: Mapping[str, str]) -> bool:
+    for key, wanted in filters.items():
+        if key == "label":
+            name, equals, value = wanted.partition("=")
+            labels = state.get("labels") or {}
+            if name not in labels or (equals and labels[name] != value):
+                return False
+        elif key in ("id", "name", "image"):
+            if wanted not in str(state.get(key, "")):
+                return False
+        elif str(state.get(key)) != wanted:
+            return False
+    return True
+
+
+def info(vm: Vm) -> dict[str, Any]:
+    """A VM as plain data: identity, fields (secrets hidden), status, how it ended."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import shown
+
+    status = status_of(vm.state)
+    image = vm.record.get("image") or {}
+    running = status in RUNNING
+    return {
+        "id": vm.id, "name": vm.name, "status": "exited" if status == "lost" else status,
+        "image": vm.values.get("image", ""), "image_id": image.get("id", ""), "created": vm.record.get("created"),
+        "started_at": vm.state.get("started_at"), "finished_at": vm.state.get("finished_at"),
+        "pid": vm.state.get("pid") if running else None, "ready": bool(vm.state.get("ready")) and running,
+        "health": vm.state.get("health") if running else None, "restarts": int(vm.state.get("restarts") or 0),
+        "exit": vm.state.get("exit") or ({"reason": "lost", "code": 125} if status == "lost" else None),
+        "ports": vm.record.get("ports", []), "addresses": vm.record.get("addresses", []),
+        "memory": effective(vm.values, "memory"), "cpus": effective(vm.values, "cpus"),
+        "options": shown(vm.values), "pending_restart": vm.record.get("pending", []),
+        "directory": str(vm.directory), "uid": vm.uid,
+    }
+
+
+def inspect(root: Root, reference: str) -> dict[str, Any]:
+    """Everything about a VM, with the hardening that is really in force."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+
+    vm = records.find(root, reference)
+    result = info(vm)
+    result["boot"] = vm.record.get("boot", {})
+    accel = result["boot"].get("accel")
+    result["isolation"] = "emulation (TCG): not a security boundary" if accel == "tcg" else accel
+    result["hardening"] = [] if result["pid"] is None else [
+        {"name": item.name, "in_force": item.in_force, "detail": item.detail} for item in hardening.report(result["pid"])]
+    return result
+
+
+def logs(root: Root, reference: str, **options: Any) -> Any:
+    """The console log, see :func:`console.read`: an iterator of lines."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine import console
+
+    return console.read(records.find(root, reference).directory, **options)
+
+
+def attach(root: Root, reference: str, *, typing: bool = True, replay: bool = False) -> Any:
+    """A console connection: a socket with the console's bytes, see :func:`console.attach`."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine import console
+
+    return console.attach(_running(root, reference).directory, typing=typing, replay=replay)
+
+
+__all__ = ["UniError", "VmResult", "VmSpec", "ensure", "ensure_many", "run"]

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carrying out actions on VMs. Every function leaves a state from which the next caller can go on."""
+
+from __future__ import annotations
+
+import os
+import secrets as random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    ConflictError,
+    DeadlineError,
+    GuestError,
+    HostError,
+    StateError,
+    UniError,
+)
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, orphaned, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import split
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec, effective
+
+BOOT_SECONDS = 60.0      # for the first sign of life of a guest, also under emulation on a busy host
+KILL_SECONDS = 30.0      # for the end of a QEMU that was killed
+SIGTERM, SIGKILL = 15, 9
+
+
+def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None) -> Vm:
+    """Make a VM that is not started. Undone as a whole when a step fails.
+
+    :param image: what the image resolved to (see images.resolve_for_vm); None for a VM without a disk
+    :raises ConflictError: code ``vm.exists``
+    """
+    vm_id = random.token_hex(records.ID_LENGTH // 2)
+    while not any(char in "abcdef" for char in vm_id):
+        vm_id = random.token_hex(records.ID_LENGTH // 2)  # an id of digits only could be taken for a number
+    record: dict[str, Any] = {"version": 1, "id": vm_id, "name": spec.name, "created": records.now(), "uid": None,
+                              "image": dict(image or {}), "ports": [], "pending": []}
+    directory = records.claim(root, spec.name, record)
+    with lock(directory / "lock"):
+        try:
+            if os.geteuid() == 0:
+                from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+
+                record["uid"] = hardening.claim_uid(root, vm_id)
+            return _fill(directory, record, spec)
+        except BaseException:
+            _erase(root, Vm(directory, record))
+            raise
+
+
+def _fill(directory: Path, record: dict[str, Any], spec: VmSpec) -> Vm:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.overlay import create_overlay
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.launch import OVERLAY, facts
+
+    record["values"], hidden = split(spec.values, record["id"])
+    if hidden is not None:
+        write_json(directory / "secrets.json", hidden)
+    disk = record["image"].get("disk")
+    if disk:
+        create_overlay(directory / OVERLAY, Path(disk), 0, uid=record["uid"])
+    vm = Vm(directory, record)
+    records.save_state(directory, {**facts(vm), "status": "created"})
+    records.save(vm)
+    return vm
+
+
+def _erase(root: Root, vm: Vm) -> None:
+    from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+
+    records.erase(root, vm.directory, vm.name)
+    hardening.release_uid(root, vm.uid)
+
+
+def start(root: Root, vms: Sequence[Vm], *, timeout: float = BOOT_SECONDS, incoming: Path | None = None) -> None:
+    """Start VMs (their locks are held) together, with one keeper, and wait until each shows a sign of life.
+
+    :raises UniError: the first failure; the others run
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import launch
+
+    ready: list[Vm] = []
+    first: UniError | None = None
+    for vm in vms:
+        try:
+            vm.record["ports"] = launch.choose_ports(root, vm, vm.record.get("ports", [])) \
+                if launch.first_user(vm) >= 0 else list(effective(vm.values, "ports"))
+            vm.record["boot"] = launch.prepare(root, vm, incoming=incoming)
+            vm.record["pending"] = []
+            records.save(vm)
+            ready.append(vm)
+        except UniError as error:
+            first = first or error
+    if ready:
+        try:
+            _launch(root, ready, timeout)
+        except UniError as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+def _launch(root: Root, vms: Sequence[Vm], timeout: float) -> None:
+    with keepers.started(root, [vm.directory for vm in vms]) as keeper:
+        results = keeper.wait(("running",), timeout)
+    first: UniError | None = None
+    for vm in vms:
+        result = results.get(vm.id)
+        if result is None:
+            error: UniError | None = DeadlineError(
+                f"VM {vm.name} did not boot within {timeout:g} s", code="vm.boot_timeout",
+                hint=f"see `uni logs {vm.name}`; more memory or another kernel may help")
+            end(vm, SIGKILL, 0)
+        else:
+            error = _start_error(root, vm, result)
+            if error is None and effective(vm.values, "hardening") == "required":
+                error = _require_hardening(vm)
+        first = first or error
+    if first is not None:
+        raise first
+
+
+def _start_error(root: Root, vm: Vm, result: dict[str, Any]) -> UniError | None:
+    """The error behind a start that did not get as far as a running guest."""
+    if result["event"] == "running":
+        return None
+    if result["event"] == "failed":
+        return HostError(f"VM {vm.name} could not be started: its keeper failed", code="keeper.failed",
+                         hint=f"see {root.log / 'keeper.log'}")
+    verdict = result.get("exit") or {}
+    reason, message = verdict.get("reason"), str(verdict.get("message") or "")
+    if "host forwarding rule" in message:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import launch
+
+        for port in launch.resolved_ports(vm):
+            if f"{port.proto}:{port.bind}:{port.host}-" in message:
+                return launch.port_in_use(root, vm, port)
+    if reason == "exit" or (reason == "poweroff" and not message):
+        return None
+    hints = {"monitor": "QEMU refused to start", "start": "QEMU could not be started",
+             "boot": "the guest's kernel ended at once; too little memory is the usual reason",
+             "panic": f"the guest's kernel panicked; see `uni logs {vm.name}`"}
+    return GuestError(f"VM {vm.name} did not start: {message or reason}", code=f"vm.start_{reason}",
+                      hint=hints.get(str(reason), f"see `uni logs {vm.name}`"))
+
+
+def _require_hardening(vm: Vm) -> UniError | None:
+    """``hardening: required`` fails closed: a VM with less than the floor does not stay up."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+
+    qemu = vm.fresh().qemu()
+    report = hardening.report(qemu.pid) if qemu is not None and qemu.alive() else []
+    missing = [measure.name for measure in report if not measure.in_force]
+    if not missing:
+        return None
+    end(vm, SIGKILL, 0)
+    return HostError(f"VM {vm.name} was stopped: hardening is required, and missing: {', '.join(missing)}",
+                     code="vm.hardening", hint="run as root, or use hardening: default")
+
+
+def repair(root: Root, vm: Vm) -> Vm:
+    """Bring record and reality together: adopt a VM without a keeper, finish one that ended unseen."""
+    status = status_of(vm.state)
+    if status != "lost" and not orphaned(vm):
+        return vm
+    with keepers.started(root, [vm.directory], adopt=True) as keeper:
+        keeper.wait(("adopted", "running", "started"), BOOT_SECONDS)
+    try:
+        return vm.fresh()
+    except UniError:
+        if status == "lost" and effective(vm.values, "auto_remove"):
+            return Vm(vm.directory, vm.record, {"status": "exited"})
+        raise
+
+
+def end(vm: Vm, signo: int, grace: float) -> dict[str, Any] | None:
+    """Ask the VM's keeper to end it and wait until it has; how it ended (None: it was not running).
+
+    :raises GuestError: code ``vm.unkillable``
+    """
+    try:
+        answer = keepers.ask(vm.directory, {"op": "stop", "signo": signo, "grace": grace}, timeout=grace + KILL_SECONDS)
+    except StateError:
+        return None
+    except DeadlineError:
+        raise GuestError(f"VM {vm.name} is still there {KILL_SECONDS:g} s after it was killed", code="vm.unkillable",
+                         hint="its process may hang in the host's kernel: see `uni inspect`") from None
+    verdict = answer.get("exit")
+    return verdict if isinstance(verdict, dict) else None
+
+
+def stop(root: Root, vm: Vm, *, grace: float | None = None, signo: int | None = None) -> Vm:
+    """Stop with grace; a paused VM is resumed first, a guest without a control port gets ACPI's power button."""
+    vm = repair(root, vm)
+    status = status_of(vm.state)
+    if status not in (*RUNNING, "restarting"):
+        return vm
+    wait = float(effective(vm.values, "stop_timeout")) if grace is None else grace
+    signal = stop_signal(vm) if signo is None else signo
+    if wait and signal != SIGKILL and status == "paused":
+        resume(root, vm)
+    end(vm, signal, wait)
+    return _after_end(vm)
+
+
+def stop_signal(vm: Vm) -> int:
+    """The VM's stop signal, else its image's, else SIGTERM."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import parse_signal
+
+    image = vm.record.get("image") or {}
+    if "stop_signal" in vm.values:
+        return int(vm.values["stop_signal"])
+    return parse_signal(image.get("stop_signal") or SIGTERM)
+
+
+def _after_end(vm: Vm) -> Vm:
+    """The VM's record after it ended; one with auto_remove is gone."""
+    try:
+        return vm.fresh()
+    except UniError:
+        return Vm(vm.directory, vm.record, {"status": "exited"})
+
+
+def pause(root: Root, vm: Vm) -> None:
+    """Stop the virtual CPUs (QMP stop)."""
+    _monitor(root, vm, "stop", "paused", ("running", "starting"))
+
+
+def resume(root: Root, vm: Vm) -> None:
+    """Let the virtual CPUs go on (QMP cont)."""
+    _monitor(root, vm, "cont", "running", ("paused",))
+
+
+def _monitor(root: Root, vm: Vm, command: str, after: str, allowed: tuple[str, ...]) -> None:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
+
+    vm = repair(root, vm)
+    status = status_of(vm.state)
+    if status == after:
+        return
+    if status not in allowed:
+        raise StateError(f"VM {vm.name} is {status}", code="vm.not_running", hint=f"start it: uni start {vm.name}")
+    with Qmp(vm.directory) as qmp:
+        qmp.call(command)
+    keepers.ask(vm.directory, {"op": "note", "status": after}, timeout=10)
+
+
+def remove(root: Root, vm: Vm, *, force: bool = False) -> None:
+    """Remove a VM (its lock is held). Volumes stay.
+
+    :raises ConflictError: code ``vm.running``: it runs, and ``force`` is not set
+    """
+    vm = repair(root, vm)
+    if status_of(vm.state) in (*RUNNING, "restarting"):
+        if not force:
+            raise ConflictError(f"VM {vm.name} is running", code="vm.running", hint="stop it first, or use force")
+        end(vm, SIGKILL, 0)
+    _erase(root, vm)
+
+
+def update(root: Root, vm: Vm, values: Mapping[str, Any], names: Sequence[str]) -> Vm:
+    """Store changed fields; apply at once what can be applied to a running VM."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import launch
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import FIELDS, LIVE
+
+    stored, hidden = split(values, vm.id)
+    running = status_of(vm.state) in (*RUNNING, "restarting")
+    new = Vm(vm.directory, {**vm.record, "values": stored}, vm.state)
+    if running and "ports" in names:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ports
+
+        ports.change(root, vm, new)
+    if hidden is not None:
+        write_json(vm.directory / "secrets.json", hidden)
+    if running:
+        later = {name for name in names if FIELDS[name].change != LIVE}
+        new.record["pending"] = sorted(later | set(vm.record.get("pending", [])))
+    records.save(new)
+    _publish(root, new, running)
+    if running and "limits" in names:
+        from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup
+
+        cgroup.apply(vm.id, effective(stored, "limits"))
+    return new.fresh() if launch.facts(new) else new
+
+
+def _publish(root: Root, vm: Vm, running: bool) -> None:
+    """Bring a changed record to where it is read: the keeper's launch file, or the state record."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import launch
+
+    if (vm.directory / "launch").exists():
+        launch.rewrite_policies(root, vm)
+    if running:
+        keepers.ask(vm.directory, {"op": "reload"}, timeout=10)
+    else:
+        records.save_state(vm.directory, {**vm.state, **launch.facts(vm)})
+
+
+def rename(root: Root, vm: Vm, name: str) -> Vm:
+    """Give a VM (its lock is held) another name.
+
+    :raises ConflictError: code ``vm.exists``
+    """
+    if name == vm.name:
+        return vm
+    link = records.names(root) / name
+    if records.find_name(root, name) is not None:
+        raise ConflictError(f"a VM named {name} exists", code="vm.exists", hint="choose another name")
+    try:
+        link.symlink_to(f"../{vm.id}")
+    except FileExistsError:
+        raise ConflictError(f"a VM named {name} exists", code="vm.exists", hint="choose another name") from None
+    old = records.names(root) / vm.name
+    new = Vm(vm.directory, {**vm.record, "name": name}, vm.state)
+    records.save(new)
+    old.unlink(missing_ok=True)
+    _publish(root, new, status_of(vm.state) in (*RUNNING, "restarting"))
+    return new

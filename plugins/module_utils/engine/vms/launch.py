@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a VM's record to what its keeper needs: guest configuration, QEMU's command line, launch records."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine import accel, hardening
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    ConflictError,
+    HostError,
+    NotFoundError,
+    UsageError,
+)
+from ansible_collections.uni.engine.plugins.module_utils.engine.guests import base as guests_base
+from ansible_collections.uni.engine.plugins.module_utils.engine.monitors import base as monitors_base
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json, write_bytes
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.units import PortForward, parse_port
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import effective
+
+OVERLAY = "disk.qcow2"
+SPARE_MEMORY = 2 << 20   # bytes that a guest needs beside its kernel's file to get as far as saying what is wrong
+# QEMU's user networking (docs/system/devices/net.rst): fixed addresses inside.
+USER_GUEST, USER_GATEWAY, USER_DNS = "10.0.2.15", "10.0.2.2", "10.0.2.3"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One interface on both sides."""
+
+    nic: monitors_base.Nic
+    interface: guests_base.Interface
+    cleanup: tuple[tuple[str, ...], ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+
+
+def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, Any]:
+    """Write ``config`` and ``launch`` for the next start; the facts about it, for the record.
+
+    :raises UniError: kernel, image, volume, network or tool missing, memory too small: nothing was started
+    """
+    values = vm.values
+    kernel = find_kernel(root, vm)
+    memory = int(effective(values, "memory"))
+    _check_memory(vm, memory, kernel)
+    monitor = monitors_base.get(effective(values, "monitor"))
+    program, version = monitor.find(root)
+    chosen = accel.choose(root, effective(values, "accel"), program, version)
+    networks = [attach(root, vm, number, network) for number, network in enumerate(effective(values, "networks"))]
+    start = guests_base.get(effective(values, "guest")).start(guest_spec(vm, [item.interface for item in networks]))
+    config = vm.directory / "config" if start.config is not None else None
+    if config is not None and start.config is not None:
+        write_bytes(config, start.config)
+        if vm.uid is not None:
+            os.chown(config, vm.uid, vm.uid)
+    spec = monitors_base.LaunchSpec(
+        name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
+        cpus=int(effective(values, "cpus")), kernel=kernel, append=start.append, config=config,
+        disks=tuple(disks(root, vm)), nics=tuple(item.nic for item in networks), control=start.control,
+        rng=bool(effective(values, "rng")), gdb=bool(effective(values, "debug")), incoming=incoming)
+    command = monitor.command(program, spec)
+    facts = {"kernel": str(kernel), "accel": chosen.name, "accel_reason": chosen.reason, "qemu": version}
+    records = list(_records(root, vm, command, networks, low_ports=_low_ports(vm), kvm=chosen.name == "kvm",
+                            control=start.control, booted=incoming is not None))
+    write_records(vm.directory / "launch", records)
+    return facts
+
+
+def write_records(path: Path, records: list[tuple[str, str]]) -> None:
+    """``KEY=VALUE`` records ended by NUL, as the keeper reads them."""
+    write_bytes(path, b"".join(f"{key}={value}\0".encode("utf-8", "surrogateescape") for key, value in records))
+
+
+def _records(root: Root, vm: Vm, command: monitors_base.Command, networks: list[Network], *, low_ports: bool,
+             kvm: bool, control: bool, booted: bool) -> Iterator[tuple[str, str]]:
+    wrapper = hardening.wrapper(vm.uid, low_ports=low_ports, kvm=kvm)
+    for word in (*wrapper, *command.argv):
+        yield "arg", word
+    for kind, entries in (("file", command.files), ("socket", command.sockets), ("tap", command.taps),
+                          ("rlimit", hardening.limits(vm.uid))):
+        for entry in entries:
+            yield kind, entry
+    if "cpu_pin" in vm.values:
+        yield "pin", vm.values["cpu_pin"]
+    yield "control", "1" if control else "0"
+    yield "booted", "1" if booted else "0"
+    for network in networks:
+        for argv in network.cleanup:
+            yield "cleanup", json.dumps(argv)
+    yield from policies(root, vm)
+
+
+def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
+    """The records that may change while the VM runs."""
+    values = vm.values
+    yield "id", vm.id
+    yield "name", vm.name
+    yield "facts", json.dumps(facts(vm), separators=(",", ":"))
+    yield "restart", effective(values, "restart_policy")
+    yield "log_size", str(effective(values, "log_max_size"))
+    yield "log_files", str(effective(values, "log_max_files"))
+    yield "events", str(root.log / "events.jsonl")
+    check = values.get("health_check")
+    if check:
+        yield "health", json.dumps(health_target(vm, check))
+    if effective(values, "auto_remove"):
+        yield "remove", "1"
+        yield "unlink", str(root.vms / ".names" / vm.name)
+        if vm.uid is not None:
+            yield "unlink", str(root.run / "uids" / str(vm.uid))
+
+
+LIVE_KEYS = frozenset({"id", "name", "facts", "restart", "log_size", "log_files", "events", "health", "remove", "unlink"})
+
+
+def rewrite_policies(root: Root, vm: Vm) -> None:
+    """Replace the live records in ``launch``; everything about QEMU's start stays."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.launch import read_records
+
+    path = vm.directory / "launch"
+    kept = [(key, value) for key, found in read_records(str(path)).items() if key not in LIVE_KEYS for value in found]
+    write_records(path, [*kept, *policies(root, vm)])
+
+
+def facts(vm: Vm) -> dict[str, Any]:
+    """What `uni ps` shows of a VM, copied into its state record so that one small file is enough."""
+    image = vm.record.get("image") or {}
+    return {"id": vm.id, "name": vm.name, "image": vm.values.get("image", ""), "image_id": image.get("id", ""),
+            "created": vm.record.get("created", ""), "ports": vm.record.get("ports", []),
+            "labels": effective(vm.values, "labels"), "memory": effective(vm.values, "memory"),
+            "cpus": effective(vm.values, "cpus")}
+
+
+def find_kernel(root: Root, vm: Vm) -> Path:
+    """The kernel that the VM boots.
+
+    :raises NotFoundError: code ``kernel.not_found``, ``kernel.no_default`` or ``kernel.not_in_image``
+    """
+    wanted = str(effective(vm.values, "kernel"))
+    if "/" in wanted:
+        path = Path(wanted)
+        if not path.is_file():
+            raise NotFoundError(f"the kernel {wanted} of VM {vm.name} does not exist", code="kernel.not_found",
+                                hint="name an existing file, a version, default or image")
+        return path
+    image = vm.record.get("image") or {}
+    if wanted == "image":
+        return _image_kernel(vm, image)
+    from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
+
+    if wanted != "default":
+        return kernels.get(root, wanted).path
+    try:
+        return kernels.default(root).path
+    except NotFoundError:
+        if image.get("kernel"):
+            return _image_kernel(vm, image)
+        raise
+
+
+def _image_kernel(vm: Vm, image: dict[str, Any]) -> Path:
+    path = image.get("kernel")
+    if not path or not Path(path).is_file():
+        raise NotFoundError(f"the image of VM {vm.name} carries no kernel", code="kernel.not_in_image",
+                            hint="use kernel: default or a version")
+    return Path(path)
+
+
+def _check_memory(vm: Vm, memory: int, kernel: Path) -> None:
+    least = kernel.stat().st_size + SPARE_MEMORY
+    if memory < least:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.units import format_size
+
+        raise UsageError(f"VM {vm.name}: {format_size(memory)} of memory are too small to boot {kernel.name}",
+                         code="vm.memory", hint=f"give it at least {-(-least // (1 << 20))}M")
+
+
+def command_line(vm: Vm) -> tuple[str, tuple[str, ...] | None]:
+    """The program and its arguments, as Docker combines entrypoint, command and overrides."""
+    image = vm.record.get("image") or {}
+    values = vm.values
+    entry = values.get("command", image.get("entrypoint") or [])
+    args = values.get("args", [] if "command" in values else image.get("cmd") or [])
+    words = [*entry, *args]
+    return (words[0], tuple(words[1:])) if words else ("", None)
+
+
+def guest_spec(vm: Vm, interfaces: list[guests_base.Interface]) -> guests_base.GuestSpec:
+    """What the program is to see."""
+    image = vm.record.get("image") or {}
+    values = vm.values
+    init, args = command_line(vm)
+    mounts = [f"/dev/vd{chr(ord('a') + number)}:{entry.split(':', 1)[1]}"
+              for number, entry in enumerate(effective(values, "volumes"), 1 if image.get("disk") else 0)]
+    mounts += [f"tmpfs:{entry}" for entry in effective(values, "tmpfs")]
+    files = tuple(guests_base.File(item["path"], base64.b64decode(item["content"]), item["mode"], item["uid"], item["gid"])
+                  for item in read_json(vm.directory / "secrets.json") or [])
+    return guests_base.GuestSpec(
+        init=init, args=args, env={**(image.get("env") or {}), **effective(values, "env")},
+        cwd=values.get("workdir", image.get("workdir") or ""), user=values.get("user", image.get("user") or ""),
+        hostname=values.get("hostname", vm.name.replace("_", "-").replace(".", "-")), root=bool(image.get("disk")),
+        read_only=bool(effective(values, "read_only")), interfaces=tuple(interfaces),
+        dns=tuple(effective(values, "dns")), search=tuple(effective(values, "dns_search")),
+        hosts=effective(values, "extra_hosts"), mounts=tuple(mounts), files=files,
+        tty=bool(effective(values, "tty")), trace=bool(effective(values, "trace")),
+        extra=values.get("kernel_args", ""))
+
+
+def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
+    """The instance disk, then the volumes in their order.
+
+    :raises NotFoundError: code ``volume.not_found``, ``image.disk``
+    """
+    image = vm.record.get("image") or {}
+    rates = {"bytes_per_second": vm.values.get("disk_bps", 0), "operations_per_second": vm.values.get("disk_iops", 0)}
+    if image.get("disk"):
+        base = Path(image["disk"])
+        if not base.is_file():
+            raise NotFoundError(f"the disk of image {vm.values.get('image')} is gone: {base}", code="image.disk",
+                                hint="build or pull the image again")
+        yield monitors_base.Disk(vm.directory / OVERLAY, base, **rates)
+    for entry in effective(vm.values, "volumes"):
+        source, _, rest = entry.partition(":")
+        if source.startswith("/"):
+            path = Path(source)
+            if not path.is_file():
+                raise NotFoundError(f"the disk {source} of VM {vm.name} does not exist", code="volume.not_found")
+        else:
+            from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
+
+            path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"))
+        yield monitors_base.Disk(path, read_only=rest.endswith(":ro"), **rates)
+
+
+def mac_address(vm_id: str, number: int) -> str:
+    """A stable, locally administered MAC address: from the VM's id and the interface's number."""
+    digits = f"{int(vm_id[:8], 16) ^ number:08x}"
+    return ":".join(("52", "54", digits[0:2], digits[2:4], digits[4:6], digits[6:8]))
+
+
+def attach(root: Root, vm: Vm, number: int, network: dict[str, Any]) -> Network:
+    """One entry of ``networks`` as an interface."""
+    name = network["name"]
+    mac = network.get("mac") or mac_address(vm.id, number)
+    if name == "user":
+        ports = tuple(resolved_ports(vm)) if first_user(vm) == number else ()
+        nic = monitors_base.Nic(mac, ports=ports, network=name, address=USER_GUEST)
+        return Network(nic, guests_base.Interface(USER_GUEST, 24, USER_GATEWAY, USER_DNS))
+    if name.startswith("tap:"):
+        return _tap(vm, name[4:], mac, network)
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+    return attachment.attach(root, vm, number, network, mac)
+
+
+def _tap(vm: Vm, interface: str, mac: str, network: dict[str, Any]) -> Network:
+    """An interface that the user made; its far side is the user's business."""
+    if not Path(f"/sys/class/net/{interface}").exists():
+        raise NotFoundError(f"the interface {interface} of VM {vm.name} does not exist", code="network.tap",
+                            hint=f"make it: ip tuntap add {interface} mode tap; ip link set {interface} up")
+    address, _, prefix = str(network.get("ip", "")).partition("/")
+    if address and not prefix:
+        raise UsageError(f"networks: tap:{interface} needs its address with a prefix, such as {address}/24",
+                         code="vm.networks")
+    return Network(monitors_base.Nic(mac, tap=f"{interface}::0:0", network=f"tap:{interface}", address=address),
+                   guests_base.Interface(address, int(prefix or 24), network.get("gateway", ""), network.get("dns", ""),
+                                         dhcp=not address))
+
+
+def first_user(vm: Vm) -> int:
+    """The number of the user network; -1 when the VM has none."""
+    names = [network["name"] for network in effective(vm.values, "networks")]
+    return names.index("user") if "user" in names else -1
+
+
+def resolved_ports(vm: Vm) -> list[PortForward]:
+    """The VM's port forwards with real host ports."""
+    return [port for text in vm.record.get("ports", []) for port in parse_port(text)]
+
+
+def _low_ports(vm: Vm) -> bool:
+    return first_user(vm) >= 0 and any(port.host < 1024 for port in resolved_ports(vm))
+
+
+def choose_ports(root: Root, vm: Vm, before: list[str]) -> list[str]:
+    """The VM's port forwards with host port 0 replaced by a free port (the same as before, where there was one).
+
+    :raises ConflictError: code ``port.in_use``
+    :raises HostError: code ``port.permission``, ``port.address``
+    """
+    known = {(port.bind, port.guest, port.proto): port.host for text in before for port in parse_port(text)}
+    result = []
+    for text in effective(vm.values, "ports"):
+        for port in parse_port(text):
+            host = port.host or known.get((port.bind, port.guest, port.proto), 0)
+            result.append(str(PortForward(port.bind, check_port(root, vm, port, host), port.guest, port.proto)))
+    return result
+
+
+def check_port(root: Root, vm: Vm, port: PortForward, host: int) -> int:
+    """Prove that the host port can be bound, by binding it for a moment; the number that was bound."""
+    import errno
+    import socket
+
+    family = socket.AF_INET6 if ":" in port.bind else socket.AF_INET
+    kind = socket.SOCK_DGRAM if port.proto == "udp" else socket.SOCK_STREAM
+    with socket.socket(family, kind) as sock:
+        if port.proto == "tcp":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((port.bind, host))
+            return int(sock.getsockname()[1])
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise port_in_use(root, vm, port) from None
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise HostError(f"port {host} of the host may not be bound by this user", code="port.permission",
+                                hint="use a port from 1024 up, or run as root") from None
+            raise HostError(f"{port.bind} is not an address of this host", code="port.address",
+                            hint="leave the address out to bind all of them") from None
+
+
+def port_in_use(root: Root, vm: Vm, port: PortForward) -> ConflictError:
+    """The error for a host port that somebody has, naming the VM if it is one of ours."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import states
+
+    owner = ""
+    for state in states(root):
+        for text in state.get("ports", []):
+            if state["id"] != vm.id and any((item.host, item.proto) == (port.host, port.proto) for item in parse_port(text)):
+                owner = f" by VM {state.get('name')}"
+    return ConflictError(f"port {port.bind}:{port.host}/{port.proto} of the host is in use{owner}", code="port.in_use",
+                         hint="choose another host port, or 0 for any free one")
+
+
+def health_target(vm: Vm, check: dict[str, Any]) -> dict[str, Any]:
+    """A health check with the address where the host reaches the guest.
+
+    :raises UsageError: code ``vm.health_check``: the port is not reachable from the host
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import health
+
+    if check["kind"] not in ("tcp", "http"):
+        return health.for_keeper(check, "", 0, forwarded=False)
+    for item in vm.record.get("addresses", []):
+        if item.get("address"):
+            return health.for_keeper(check, item["address"], check["port"], forwarded=False)
+    for port in resolved_ports(vm):
+        if port.guest == check["port"] and port.proto == "tcp":
+            bind = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(port.bind, port.bind)
+            return health.for_keeper(check, bind, port.host, forwarded=True)
+    raise UsageError(f"VM {vm.name}: the health check wants port {check['port']}, which is not forwarded to the host",
+                     code="vm.health_check", hint=f"add the port forward 127.0.0.1:0:{check['port']}")
+
+

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VMs on disk: one directory each, found by id, id prefix or name.
+
+``<root>/vms/<id>/vm.json`` is what the VM shall be, ``state.json`` what became of it (written by its keeper while
+it runs). A name is a symbolic link ``.names/<name>`` to the directory: making it is one atomic step, so two
+callers can never create one name twice, and finding a VM by name costs one system call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    ConflictError,
+    DeadlineError,
+    NotFoundError,
+    UniError,
+    UsageError,
+)
+from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity, boot_id
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
+    host_error,
+    lock,
+    read_json,
+    sync_directory,
+    write_bytes,
+    write_json,
+)
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+
+NAMES = ".names"
+ID_LENGTH = 12
+RUNNING = ("starting", "running", "paused", "stopping")
+LOCK_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Vm:
+    """One VM as it stands on disk."""
+
+    directory: Path
+    record: dict[str, Any]
+    state: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """12 hexadecimal digits."""
+        return self.directory.name
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return str(self.record.get("name", self.id))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The fields that the user set."""
+        values = self.record.get("values")
+        return values if isinstance(values, dict) else {}
+
+    @property
+    def uid(self) -> int | None:
+        """The VM's own uid; None when it runs as its user."""
+        uid = self.record.get("uid")
+        return uid if isinstance(uid, int) else None
+
+    def qemu(self) -> Identity | None:
+        """The identity of its QEMU, as recorded."""
+        return Identity.from_record(self.state)
+
+    def keeper(self) -> Identity | None:
+        """The identity of its keeper, as recorded."""
+        return Identity.from_record(self.state.get("keeper"), str(self.state.get("boot", "")))
+
+    def fresh(self) -> Vm:
+        """The same VM, read again.
+
+        :raises NotFoundError: it was removed meanwhile
+        """
+        return read(self.directory)
+
+
+def now() -> str:
+    """The time as RFC 3339, UTC."""
+    moment = time.time()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment))}.{int(moment % 1 * 1e6):06d}Z"
+
+
+def status_of(state: dict[str, Any], boot: str = "") -> str:
+    """What a VM is doing: created, starting, running, paused, stopping, restarting, saved, exited or lost.
+
+    ``lost``: the record says that it runs, and neither QEMU nor keeper is there (killed, or the host rebooted).
+    """
+    status = str(state.get("status", "created"))
+    if status not in RUNNING and status != "restarting":
+        return status
+    boot = boot or boot_id()
+    qemu = Identity.from_record(state)
+    if status != "restarting" and qemu is not None and qemu.alive(boot):
+        return status
+    keeper = Identity.from_record(state.get("keeper"), str(state.get("boot", "")))
+    if keeper is not None and keeper.alive(boot):
+        return "restarting" if status == "restarting" else "stopping"
+    return "lost"
+
+
+def orphaned(vm: Vm) -> bool:
+    """Whether its QEMU runs and its keeper does not."""
+    keeper = vm.keeper()
+    return status_of(vm.state) in RUNNING and (keeper is None or not keeper.alive())
+
+
+def names(root: Root) -> Path:
+    """The directory of names."""
+    path = root.vms / NAMES
+    if not path.is_dir():
+        path.mkdir(mode=0o755, exist_ok=True)
+    return path
+
+
+def read(directory: Path) -> Vm:
+    """The VM in ``directory``.
+
+    :raises NotFoundError: code ``vm.not_found``
+    """
+    record = read_json(directory / "vm.json")
+    if not isinstance(record, dict):
+        raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
+    return Vm(directory, record, read_state(directory))
+
+
+def read_state(directory: Path) -> dict[str, Any]:
+    """The state record; a damaged one counts as "never started", for a crash must not make a VM unmanageable."""
+    try:
+        state = read_json(directory / "state.json")
+    except UniError:
+        state = None
+    return state if isinstance(state, dict) else {}
+
+
+def find(root: Root, reference: str) -> Vm:
+    """The VM with this name, id or unambiguous id prefix.
+
+    :raises NotFoundError: code ``vm.not_found``
+    :raises UsageError: code ``vm.ambiguous``
+    """
+    if "/" not in reference and reference not in ("", ".", ".."):
+        try:
+            return read(root.vms / os.readlink(root.vms / NAMES / reference).rpartition("/")[2])
+        except (OSError, NotFoundError):
+            pass
+        if all(char in "0123456789abcdef" for char in reference):
+            found = [name for name in os.listdir(root.vms) if name.startswith(reference)]  # noqa: PTH208
+            if len(found) > 1:
+                raise UsageError(f"{reference!r} is the beginning of {len(found)} VM ids", code="vm.ambiguous",
+                                 hint="give more digits, or the name")
+            if found:
+                return read(root.vms / found[0])
+    raise NotFoundError(f"no VM {reference!r}", code="vm.not_found", hint="see `uni ps -a`")
+
+
+def find_name(root: Root, name: str) -> Vm | None:
+    """The VM with exactly this name; None when there is none (also when a creator died half-way)."""
+    try:
+        target = os.readlink(root.vms / NAMES / name)
+        return read(root.vms / target.rpartition("/")[2])
+    except (OSError, NotFoundError):
+        return None
+
+
+def states(root: Root) -> list[dict[str, Any]]:
+    """Every VM's state record, as `uni ps` reads them: one small file each."""
+    base = os.fspath(root.path / "vms")
+    result = []
+    try:
+        entries = os.listdir(base)  # noqa: PTH208
+    except FileNotFoundError:
+        return result
+    for name in entries:
+        if len(name) != ID_LENGTH:
+            continue
+        try:
+            with open(f"{base}/{name}/state.json", "rb") as file:  # noqa: PTH123
+                state = json.loads(file.read())
+        except (OSError, ValueError):
+            continue
+        if isinstance(state, dict) and "id" in state:
+            result.append(state)
+    return result
+
+
+def load_all(root: Root) -> list[Vm]:
+    """Every VM, in the order of their creation."""
+    vms = []
+    for name in os.listdir(root.vms):  # noqa: PTH208
+        if len(name) == ID_LENGTH:
+            try:
+                vms.append(read(root.vms / name))
+            except UniError:
+                continue
+    return sorted(vms, key=lambda vm: str(vm.record.get("created", "")))
+
+
+@contextmanager
+def locked(directory: Path, *, timeout: float = LOCK_SECONDS) -> Iterator[Vm]:
+    """Hold the VM's lock; the VM is read under it.
+
+    :raises NotFoundError: it was removed while we waited
+    """
+    path = directory / "lock"
+    if not directory.is_dir():
+        raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
+    with lock(path, timeout=timeout):
+        yield read(directory)
+
+
+def claim(root: Root, name: str, record: dict[str, Any]) -> Path:
+    """Make a directory for a new VM and claim its name; the record is written last and makes the VM exist.
+
+    A claim that a killed caller left without a record is taken over.
+
+    :raises ConflictError: code ``vm.exists``: the name is in use
+    """
+    directory = root.vms / str(record["id"])
+    link = names(root) / name
+    try:
+        directory.mkdir(mode=0o755)
+        directory.chmod(0o711)
+        while True:
+            try:
+                link.symlink_to(f"../{directory.name}")
+                return directory
+            except FileExistsError:
+                if not _abandoned(root, link):
+                    directory.rmdir()
+                    raise ConflictError(f"a VM named {name} exists", code="vm.exists",
+                                        hint="choose another name, or remove it: uni rm NAME") from None
+    except OSError as error:
+        raise host_error(error, directory) from error
+
+
+def _abandoned(root: Root, link: Path) -> bool:
+    """Remove a name whose creator died before the record was written. True when the name may be tried again."""
+    try:
+        owner = root.vms / os.readlink(link).rpartition("/")[2]
+    except OSError:
+        return True
+    if (owner / "vm.json").exists():
+        return False
+    if owner.is_dir():
+        try:
+            with lock(owner / "lock", timeout=LOCK_SECONDS):
+                if (owner / "vm.json").exists():
+                    return False
+                erase(root, owner, None)
+        except DeadlineError:
+            return False
+        except UniError:
+            return not owner.is_dir()
+    try:
+        if os.readlink(link).endswith(owner.name):
+            link.unlink()
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def erase(root: Root, directory: Path, name: str | None) -> None:
+    """Remove a VM's directory and name: the record goes first, so that a half-done removal is no VM any more."""
+    import shutil
+
+    try:
+        (directory / "vm.json").unlink(missing_ok=True)
+        if name is not None:
+            link = root.vms / NAMES / name
+            if link.is_symlink() and os.readlink(link).endswith(directory.name):
+                link.unlink()
+        shutil.rmtree(directory)
+        sync_directory(root.vms)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise host_error(error, directory, "remove") from error
+
+
+def save(vm: Vm) -> None:
+    """Write the record (durable)."""
+    write_json(vm.directory / "vm.json", vm.record)
+
+
+def save_state(directory: Path, state: dict[str, Any]) -> None:
+    """Write the state record; only while no keeper writes it."""
+    write_bytes(directory / "state.json", json.dumps(state, separators=(",", ":")).encode() + b"\n")
