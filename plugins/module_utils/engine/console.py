@@ -70,8 +70,8 @@ def parse_line(record: bytes) -> Line | None:
 
 def _files(directory: Path) -> list[Path]:
     """The log files, the oldest first."""
-    numbered = sorted(directory.glob("console.log.*"), key=lambda path: -int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0)
-    return [*numbered, directory / "console.log"]
+    numbered = [path for path in directory.glob("console.log.*") if path.suffix[1:].isdigit()]
+    return [*sorted(numbered, key=lambda path: -int(path.suffix[1:])), directory / "console.log"]
 
 
 def _stored(directory: Path, since: float) -> Iterator[Line]:

@@ -82,7 +82,7 @@ def wrapper(uid: int | None, *, low_ports: bool, kvm: bool) -> list[str]:
 
 def _group_of(path: str) -> int | None:
     try:
-        return os.stat(path).st_gid  # noqa: PTH116
+        return os.stat(path).st_gid
     except OSError:
         return None
 
@@ -112,7 +112,8 @@ def report(pid: int, *, cgroup: str = "") -> list[Measure]:
         Measure("not_root", "0" not in uids, f"uids {' '.join(uids)}"),
         Measure("no_capabilities", effective == 0, f"CapEff {effective:x}, CapBnd {bounding:x}"),
         Measure("no_new_privs", status.get("NoNewPrivs") == "1", f"NoNewPrivs {status.get('NoNewPrivs', '?')}"),
-        Measure("seccomp", bool(threads) and set(threads) == {"2"}, f"filter mode on {threads.count('2')} of {len(threads)} threads"),
+        Measure("seccomp", bool(threads) and set(threads) == {"2"},
+                f"filter mode on {threads.count('2')} of {len(threads)} threads"),
         Measure("no_core_dumps", core == "0", f"RLIMIT_CORE {core}"),
         Measure("descriptor_limit", _limit(pid, "Max open files") not in ("", "unlimited"),
                 f"RLIMIT_NOFILE {_limit(pid, 'Max open files')}"),
@@ -133,7 +134,7 @@ def _status(pid: int) -> dict[str, str]:
 def _thread_filters(pid: int) -> list[str]:
     """The seccomp mode of every thread (2: filter). A filter that only the main thread has would be none."""
     try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
     return [mode for mode in (_status_of_thread(pid, thread) for thread in threads) if mode]

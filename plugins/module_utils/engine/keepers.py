@@ -59,10 +59,8 @@ def _install(root: Root) -> Path:
     Its directory carries the digest of its content, so a newer engine never changes a running keeper's files.
     """
     here = Path(__file__).parent / "keeper"
-    if here.is_dir():
-        sources = {path.name: path.read_bytes() for path in sorted(here.glob("*.py"))}
-    else:
-        sources = _sources()
+    on_disk = here.is_dir()
+    sources = {path.name: path.read_bytes() for path in sorted(here.glob("*.py"))} if on_disk else _sources()
     import hashlib
 
     digest = hashlib.sha256()

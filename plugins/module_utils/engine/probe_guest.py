@@ -20,6 +20,15 @@ def out(port: int, data: bytes) -> bytes:
     return b"\x66\xba" + struct.pack("<H", port) + b"".join(b"\xb0" + bytes([byte]) + b"\xee" for byte in data)
 
 
+def out_patiently(port: int, data: bytes) -> bytes:
+    """As :func:`out`, waiting before each byte until the UART has room (line status register, bit 5).
+
+    mov dx, port + 5; in al, dx; test al, 0x20; jz back.
+    """
+    wait = b"\x66\xba" + struct.pack("<H", port + 5) + b"\xec\xa8\x20\x74\xfb"
+    return b"".join(wait + out(port, bytes([byte])) for byte in data)
+
+
 def leave(code: int) -> bytes:
     """Code that ends QEMU with exit status ``code * 2 + 1``; without the device the CPU halts for good."""
     return out(EXIT_PORT, bytes([code])) + halt()

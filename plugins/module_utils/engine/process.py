@@ -14,7 +14,7 @@ def start_ticks(pid: int) -> int:
     A zombie has ended: it counts as no process.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - `uni ps` reads hundreds of these
+        with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
         return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError, ValueError):
@@ -23,7 +23,7 @@ def start_ticks(pid: int) -> int:
 
 def boot_id() -> str:
     """The random name of this boot of the host (random(4))."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
 
 

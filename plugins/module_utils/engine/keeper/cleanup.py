@@ -21,13 +21,15 @@ def run_commands(entries: list[str]) -> None:
             os.write(2, f"uni keeper: {argv[0]} ended with status {status}\n".encode())
 
 
-def remove_vm(path: str, others: list[str]) -> None:
-    """Remove a VM's directory and the names that point to it."""
+def remove_vm(path: str, links: list[str], directories: list[str]) -> None:
+    """Remove a VM's directory, the names that point to it, and its (by now empty) cgroup."""
+    import contextlib
     import shutil
 
-    for other in others:
-        try:
-            os.unlink(other)
-        except FileNotFoundError:
-            pass
+    for link in links:
+        with contextlib.suppress(OSError):
+            os.unlink(link)
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
     shutil.rmtree(path, ignore_errors=True)

@@ -218,4 +218,5 @@ class Control:
                 lines = file.read(16384).decode("utf-8", "replace").strip().splitlines()
         except OSError:
             return ""
-        return "; ".join(line for line in lines[-4:] if ": warning: " not in line)[:1000]
+        told = [line for line in lines if ": warning: " not in line and ": info: " not in line]
+        return "; ".join(told[-4:])[:1000]

@@ -46,7 +46,8 @@ class Health:
         elif self.pattern is None:
             self._next(0.0)
         elif self.config.get("timeout"):
-            self.timer = vm.loop.after(float(self.config["start_period"]) or float(self.config["timeout"]), self._silent)
+            patience = float(self.config["start_period"]) or float(self.config["timeout"])
+            self.timer = vm.loop.after(patience, self._silent)
 
     def set(self, health: str, message: str = "") -> None:
         """Record a change of health and tell who waits for it."""

@@ -47,10 +47,8 @@ class Directory:
     def listen(self, name: str) -> Socket:
         """A listening socket ``name.sock`` with mode 0600; replaces one that was left behind."""
         address = f"/proc/self/fd/{self.fd}/{name}.sock"
-        try:
+        if os.path.lexists(address):
             os.unlink(address)
-        except FileNotFoundError:
-            pass
         sock = Socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         before = os.umask(0o177)
         try:

@@ -61,10 +61,8 @@ class Log:
         """console.log becomes console.log.1 and so on; the oldest goes."""
         for number in range(self.files - 1, 0, -1):
             source = self.path if number == 1 else f"{self.path}.{number - 1}"
-            try:
+            if os.path.exists(source):
                 os.rename(source, f"{self.path}.{number}")
-            except OSError:
-                pass
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if self.files < 2 else 0)
         try:
             fd = os.open(self.path, flags, 0o600)

@@ -25,7 +25,7 @@ configuration. Keys marked * may repeat.
 ``health``     a JSON object, see :mod:`.health`
 ``events``     path of the events log
 ``cleanup*``   a JSON list: argv of a command that runs when the VM is finally down
-``remove``     1: remove the directory and every ``unlink*`` path when the VM is finally down
+``remove``     1: remove the directory and every ``unlink*`` and ``rmdir*`` path when the VM is finally down
 =============  ================================================================================================
 
 Entry: ``main([--adopt,] DIR...)``. Standard output is a pipe to the command that started the keeper.

@@ -348,7 +348,7 @@ class Vm:
         self.record(sync=True, status='"exited"', pid="null", ready="false")
         run_commands(self.records.get("cleanup", []))
         if self.one("remove") == "1":
-            remove_vm(self.directory.path, self.records.get("unlink", []))
+            remove_vm(self.directory.path, self.records.get("unlink", []), self.records.get("rmdir", []))
         self.notify("exited", self.fields.get("exit", "null"))
         for client in list(self.clients):
             if client.attached:
@@ -414,7 +414,7 @@ class Vm:
     def _accept(self, events: int) -> None:
         del events
         try:
-            fd, _address = self.server._accept()
+            fd, _address = self.server._accept()  # type: ignore[attr-defined]
         except OSError:
             return
         sock = Socket(fileno=fd)

@@ -32,7 +32,7 @@ def find_program(name: str) -> str:
     """The full path of a program; "" when the host does not have it (shutil.which costs 6 ms of imports)."""
     for directory in [*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]:
         path = f"{directory}/{name}"
-        if directory.startswith("/") and os.access(path, os.X_OK) and not os.path.isdir(path):  # noqa: PTH112
+        if directory.startswith("/") and os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
     return ""
 
@@ -51,7 +51,7 @@ class Qemu:
         if not program:
             raise HostError(f"{PROGRAM} is not installed", code="qemu.missing",
                             hint="install it: apt install qemu-system-x86, or run the role uni.engine.host")
-        stat = os.stat(program)  # noqa: PTH116
+        stat = os.stat(program)
         key = [program, stat.st_size, stat.st_mtime_ns]
         known = read_json(root.cache / "qemu.json")
         if isinstance(known, dict) and known.get("key") == key:

@@ -18,9 +18,10 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Plan
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import DEFAULTS
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Observed, Wanted, plan_vm
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec, effective
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
 HEALTH_SECONDS = 120.0
 _TRIES = 5  # a creation that loses against another one starts over from what it finds
@@ -75,7 +76,8 @@ def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, 
     """:func:`ensure` for many VMs in one go: new ones are started together, by one keeper."""
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
-    plain = {spec.name for spec in specs if state in ("started", "present") and records.find_name(root, spec.name) is None}
+    simple = state in ("started", "present")
+    plain = {spec.name for spec in specs if simple and records.find_name(root, spec.name) is None}
     results: dict[str, VmResult] = {}
     fresh: list[Vm] = []
     plans: dict[str, Plan] = {}
@@ -426,7 +428,8 @@ def info(vm: Vm) -> dict[str, Any]:
         "health": vm.state.get("health") if running else None, "restarts": int(vm.state.get("restarts") or 0),
         "exit": vm.state.get("exit") or ({"reason": "lost", "code": 125} if status == "lost" else None),
         "ports": vm.record.get("ports", []), "addresses": vm.record.get("addresses", []),
-        "memory": effective(vm.values, "memory"), "cpus": effective(vm.values, "cpus"),
+        "memory": vm.values.get("memory") or image.get("memory") or DEFAULTS["memory"],
+        "cpus": vm.values.get("cpus") or image.get("cpus") or DEFAULTS["cpus"],
         "options": shown(vm.values), "pending_restart": vm.record.get("pending", []),
         "directory": str(vm.directory), "uid": vm.uid,
     }
@@ -434,15 +437,16 @@ def info(vm: Vm) -> dict[str, Any]:
 
 def inspect(root: Root, reference: str) -> dict[str, Any]:
     """Everything about a VM, with the hardening that is really in force."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+    from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup, hardening
 
     vm = records.find(root, reference)
+    group = cgroup.directory(vm.id)
     result = info(vm)
     result["boot"] = vm.record.get("boot", {})
     accel = result["boot"].get("accel")
     result["isolation"] = "emulation (TCG): not a security boundary" if accel == "tcg" else accel
-    result["hardening"] = [] if result["pid"] is None else [
-        {"name": item.name, "in_force": item.in_force, "detail": item.detail} for item in hardening.report(result["pid"])]
+    report = [] if result["pid"] is None else hardening.report(result["pid"], cgroup=str(group or ""))
+    result["hardening"] = [{"name": item.name, "in_force": item.in_force, "detail": item.detail} for item in report]
     return result
 
 

@@ -18,7 +18,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     StateError,
     UniError,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import write_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, orphaned, status_of
@@ -41,8 +41,7 @@ def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None) -> Vm:
         vm_id = random.token_hex(records.ID_LENGTH // 2)  # an id of digits only could be taken for a number
     record: dict[str, Any] = {"version": 1, "id": vm_id, "name": spec.name, "created": records.now(), "uid": None,
                               "image": dict(image or {}), "ports": [], "pending": []}
-    directory = records.claim(root, spec.name, record)
-    with lock(directory / "lock"):
+    with records.claimed(root, spec.name, record) as directory:
         try:
             if os.geteuid() == 0:
                 from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
@@ -71,10 +70,11 @@ def _fill(directory: Path, record: dict[str, Any], spec: VmSpec) -> Vm:
 
 
 def _erase(root: Root, vm: Vm) -> None:
-    from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+    from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup, hardening
 
     records.erase(root, vm.directory, vm.name)
     hardening.release_uid(root, vm.uid)
+    cgroup.remove(vm.id)
 
 
 def start(root: Root, vms: Sequence[Vm], *, timeout: float = BOOT_SECONDS, incoming: Path | None = None) -> None:
@@ -265,7 +265,6 @@ def remove(root: Root, vm: Vm, *, force: bool = False) -> None:
 
 def update(root: Root, vm: Vm, values: Mapping[str, Any], names: Sequence[str]) -> Vm:
     """Store changed fields; apply at once what can be applied to a running VM."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import launch
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import FIELDS, LIVE
 
     stored, hidden = split(values, vm.id)
@@ -285,8 +284,8 @@ def update(root: Root, vm: Vm, values: Mapping[str, Any], names: Sequence[str]) 
     if running and "limits" in names:
         from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup
 
-        cgroup.apply(vm.id, effective(stored, "limits"))
-    return new.fresh() if launch.facts(new) else new
+        cgroup.apply(vm.id, effective(stored, "limits"), vm.directory)
+    return new.fresh()
 
 
 def _publish(root: Root, vm: Vm, running: bool) -> None:

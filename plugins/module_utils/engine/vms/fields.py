@@ -131,11 +131,13 @@ def _hosts(value: Any) -> dict[str, str]:
     """``{"name": "address"}`` or ``["name:address"]``."""
     import ipaddress
 
-    if not isinstance(value, Mapping):
-        value = dict(str(entry).replace("=", ":", 1).split(":", 1) if ":" in str(entry).replace("=", ":", 1)
-                     else (str(entry), "") for entry in value)
+    if isinstance(value, Mapping):
+        pairs = [(str(name), str(address)) for name, address in value.items()]
+    else:
+        parts = [str(entry).replace("=", ":", 1).partition(":") for entry in value]
+        pairs = [(name, address) for name, _, address in parts]
     try:
-        return {str(name): str(ipaddress.ip_address(str(address).strip("[]"))) for name, address in sorted(value.items())}
+        return {name: str(ipaddress.ip_address(address.strip("[]"))) for name, address in sorted(pairs)}
     except ValueError as error:
         raise fail("extra_hosts", value, f"NAME:ADDRESS ({error})") from None
 
@@ -304,7 +306,8 @@ def _limits(value: Any) -> dict[str, Any]:
         elif key in ("pids", "io_read_iops", "io_write_iops", "cpu_weight"):
             result[key] = _number(f"limits.{key}", 1, 1 << 31)(item)
         else:
-            raise fail("limits", key, "cpu, cpu_weight, memory, pids, io_read_bps, io_write_bps, io_read_iops, io_write_iops")
+            raise fail("limits", key, "cpu, cpu_weight, memory, pids, io_read_bps, io_write_bps, io_read_iops,"
+                                      " io_write_iops")
     return dict(sorted(result.items()))
 
 

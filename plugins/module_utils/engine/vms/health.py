@@ -40,7 +40,8 @@ def normalise(value: Any) -> dict[str, Any]:
         check.setdefault("body", "")
         check["statuses"] = _statuses(options.get("statuses", options.get("status")))
     for key, default in (("interval", 10.0), ("timeout", 5.0), ("start_period", 30.0)):
-        check[key] = parse_duration(options[key], what=f"health_check.{key}") if options.get(key) is not None else default
+        given = options.get(key)
+        check[key] = default if given is None else parse_duration(given, what=f"health_check.{key}")
     if check["interval"] < 0.1:
         raise _bad(options.get("interval"), "an interval of at least 100ms")
     retries = options.get("retries")
@@ -69,8 +70,8 @@ def _check(kind: str, check: dict[str, Any]) -> None:
         if not port.isdigit() or not 0 < int(port) < 65536:
             raise _bad(port, "a guest port from 1 to 65535")
         check["port"] = int(port)
-        path = str(check.get("path", "/"))
-        if not path.startswith("/") or re.search(r"[\s\x00-\x1f]", path) or re.search(r"[\r\n]", str(check.get("host", ""))):
+        path, host = str(check.get("path", "/")), str(check.get("host", ""))
+        if not path.startswith("/") or re.search(r"[\s\x00-\x1f]", path) or re.search(r"[\r\n]", host):
             raise _bad(path, "a path that starts with /")
     elif kind == "log":
         try:

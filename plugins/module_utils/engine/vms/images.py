@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -22,14 +23,23 @@ def resolve(root: Root, reference: str) -> dict[str, Any]:
         "id": image.id, "digest": image.digest, "name": image.name, "entrypoint": list(image.entrypoint or ()),
         "cmd": list(image.cmd or ()), "env": parse_env(image.env), "workdir": image.workdir or "",
         "user": image.user or "", "stop_signal": image.stop_signal or "", "labels": dict(image.labels or {}),
+        "memory": image.memory, "cpus": image.cpus, "kernel_range": image.kernel_range,
     }
 
 
 def unpack(root: Root, image: Mapping[str, Any]) -> dict[str, Any]:
-    """The image with the path of its (verified) raw disk, and of the kernel it carries."""
+    """The image with the path of its raw disk, unpacked and verified."""
     from ansible_collections.uni.engine.plugins.module_utils.engine.images.store import ImageStore
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.unpack import disk_for
 
     store = ImageStore(root)
-    found = store.resolve(str(image["id"]))
-    kernel = store.kernel_for(found)
-    return {**image, "disk": str(store.disk_for(found)), "kernel": str(kernel) if kernel else None}
+    return {**image, "disk": str(disk_for(store, store.resolve(str(image["id"]))))}
+
+
+def kernel(root: Root, image: Mapping[str, Any]) -> Path | None:
+    """The (verified) kernel that the image carries; None when it carries none."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.store import ImageStore
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.unpack import kernel_for
+
+    store = ImageStore(root)
+    return kernel_for(store, store.resolve(str(image["id"])))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.uni.engine.plugins.module_utils.engine import accel, hardening
+from ansible_collections.uni.engine.plugins.module_utils.engine import accel, cgroup, hardening
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     ConflictError,
     HostError,
@@ -49,7 +49,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     """
     values = vm.values
     kernel = find_kernel(root, vm)
-    memory = int(effective(values, "memory"))
+    memory = int(value(vm, "memory"))
     _check_memory(vm, memory, kernel)
     monitor = monitors_base.get(effective(values, "monitor"))
     program, version = monitor.find(root)
@@ -63,7 +63,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
             os.chown(config, vm.uid, vm.uid)
     spec = monitors_base.LaunchSpec(
         name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
-        cpus=int(effective(values, "cpus")), kernel=kernel, append=start.append, config=config,
+        cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
         disks=tuple(disks(root, vm)), nics=tuple(item.nic for item in networks), control=start.control,
         rng=bool(effective(values, "rng")), gdb=bool(effective(values, "debug")), incoming=incoming)
     command = monitor.command(program, spec)
@@ -88,6 +88,9 @@ def _records(root: Root, vm: Vm, command: monitors_base.Command, networks: list[
                           ("rlimit", hardening.limits(vm.uid))):
         for entry in entries:
             yield kind, entry
+    group = cgroup.prepare(vm.id, effective(vm.values, "limits"), vm.directory)
+    if group is not None:
+        yield "cgroup", str(group)
     if "cpu_pin" in vm.values:
         yield "pin", vm.values["cpu_pin"]
     yield "control", "1" if control else "0"
@@ -116,9 +119,13 @@ def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
         yield "unlink", str(root.vms / ".names" / vm.name)
         if vm.uid is not None:
             yield "unlink", str(root.run / "uids" / str(vm.uid))
+        group = cgroup.directory(vm.id)
+        if group is not None:
+            yield "rmdir", str(group)
 
 
-LIVE_KEYS = frozenset({"id", "name", "facts", "restart", "log_size", "log_files", "events", "health", "remove", "unlink"})
+LIVE_KEYS = frozenset({"id", "name", "facts", "restart", "log_size", "log_files", "events", "health", "remove",
+                       "unlink", "rmdir"})
 
 
 def rewrite_policies(root: Root, vm: Vm) -> None:
@@ -135,8 +142,14 @@ def facts(vm: Vm) -> dict[str, Any]:
     image = vm.record.get("image") or {}
     return {"id": vm.id, "name": vm.name, "image": vm.values.get("image", ""), "image_id": image.get("id", ""),
             "created": vm.record.get("created", ""), "ports": vm.record.get("ports", []),
-            "labels": effective(vm.values, "labels"), "memory": effective(vm.values, "memory"),
-            "cpus": effective(vm.values, "cpus")}
+            "labels": effective(vm.values, "labels"), "memory": value(vm, "memory"), "cpus": value(vm, "cpus")}
+
+
+def value(vm: Vm, key: str) -> Any:
+    """A field as its user, else its image, else the default has it."""
+    if key in vm.values:
+        return vm.values[key]
+    return (vm.record.get("image") or {}).get(key) or effective({}, key)
 
 
 def find_kernel(root: Root, vm: Vm) -> Path:
@@ -153,7 +166,7 @@ def find_kernel(root: Root, vm: Vm) -> Path:
         return path
     image = vm.record.get("image") or {}
     if wanted == "image":
-        return _image_kernel(vm, image)
+        return _image_kernel(root, vm, image)
     from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
 
     if wanted != "default":
@@ -161,17 +174,19 @@ def find_kernel(root: Root, vm: Vm) -> Path:
     try:
         return kernels.default(root).path
     except NotFoundError:
-        if image.get("kernel"):
-            return _image_kernel(vm, image)
+        if image:
+            return _image_kernel(root, vm, image)
         raise
 
 
-def _image_kernel(vm: Vm, image: dict[str, Any]) -> Path:
-    path = image.get("kernel")
-    if not path or not Path(path).is_file():
+def _image_kernel(root: Root, vm: Vm, image: dict[str, Any]) -> Path:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
+
+    path = images.kernel(root, image) if image else None
+    if path is None:
         raise NotFoundError(f"the image of VM {vm.name} carries no kernel", code="kernel.not_in_image",
-                            hint="use kernel: default or a version")
-    return Path(path)
+                            hint="add a kernel to the host (uni kernel), then use kernel: default or a version")
+    return path
 
 
 def _check_memory(vm: Vm, memory: int, kernel: Path) -> None:
@@ -201,8 +216,9 @@ def guest_spec(vm: Vm, interfaces: list[guests_base.Interface]) -> guests_base.G
     mounts = [f"/dev/vd{chr(ord('a') + number)}:{entry.split(':', 1)[1]}"
               for number, entry in enumerate(effective(values, "volumes"), 1 if image.get("disk") else 0)]
     mounts += [f"tmpfs:{entry}" for entry in effective(values, "tmpfs")]
-    files = tuple(guests_base.File(item["path"], base64.b64decode(item["content"]), item["mode"], item["uid"], item["gid"])
-                  for item in read_json(vm.directory / "secrets.json") or [])
+    hidden = read_json(vm.directory / "secrets.json") or []
+    files = tuple(guests_base.File(item["path"], base64.b64decode(item["content"]), item["mode"], item["uid"],
+                                   item["gid"]) for item in hidden)
     return guests_base.GuestSpec(
         init=init, args=args, env={**(image.get("env") or {}), **effective(values, "env")},
         cwd=values.get("workdir", image.get("workdir") or ""), user=values.get("user", image.get("user") or ""),
@@ -222,10 +238,9 @@ def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
     image = vm.record.get("image") or {}
     rates = {"bytes_per_second": vm.values.get("disk_bps", 0), "operations_per_second": vm.values.get("disk_iops", 0)}
     if image.get("disk"):
-        base = Path(image["disk"])
-        if not base.is_file():
-            raise NotFoundError(f"the disk of image {vm.values.get('image')} is gone: {base}", code="image.disk",
-                                hint="build or pull the image again")
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
+
+        base = Path(images.unpack(root, image)["disk"])  # verified before every boot
         yield monitors_base.Disk(vm.directory / OVERLAY, base, **rates)
     for entry in effective(vm.values, "volumes"):
         source, _, rest = entry.partition(":")
@@ -234,9 +249,7 @@ def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
             if not path.is_file():
                 raise NotFoundError(f"the disk {source} of VM {vm.name} does not exist", code="volume.not_found")
         else:
-            from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
-
-            path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"))
+            raise NotFoundError(f"no volume {source!r}", code="volume.not_found")
         yield monitors_base.Disk(path, read_only=rest.endswith(":ro"), **rates)
 
 
@@ -256,9 +269,7 @@ def attach(root: Root, vm: Vm, number: int, network: dict[str, Any]) -> Network:
         return Network(nic, guests_base.Interface(USER_GUEST, 24, USER_GATEWAY, USER_DNS))
     if name.startswith("tap:"):
         return _tap(vm, name[4:], mac, network)
-    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
-
-    return attachment.attach(root, vm, number, network, mac)
+    raise NotFoundError(f"no network {name!r}", code="network.not_found", hint="use user, none or tap:INTERFACE")
 
 
 def _tap(vm: Vm, interface: str, mac: str, network: dict[str, Any]) -> Network:
@@ -334,9 +345,9 @@ def port_in_use(root: Root, vm: Vm, port: PortForward) -> ConflictError:
 
     owner = ""
     for state in states(root):
-        for text in state.get("ports", []):
-            if state["id"] != vm.id and any((item.host, item.proto) == (port.host, port.proto) for item in parse_port(text)):
-                owner = f" by VM {state.get('name')}"
+        taken = {(item.host, item.proto) for text in state.get("ports", []) for item in parse_port(text)}
+        if state["id"] != vm.id and (port.host, port.proto) in taken:
+            owner = f" by VM {state.get('name')}"
     return ConflictError(f"port {port.bind}:{port.host}/{port.proto} of the host is in use{owner}", code="port.in_use",
                          hint="choose another host port, or 0 for any free one")
 

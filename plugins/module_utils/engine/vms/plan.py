@@ -167,7 +167,8 @@ def _reach(target: str, status: str, state: str, *, fresh: bool = False) -> list
     if state == "stopped":
         return [action("stop", "exited")] if status in (*UP, "lost") else []
     if state == "saved":
-        return [] if status == "saved" else [action("start", "running")] * (status not in UP) + [action("save", "saved")]
+        first = [] if status in UP else [action("start", "running")]
+        return [] if status == "saved" else [*first, action("save", "saved")]
     if state == "paused":
         if status == "paused":
             return []

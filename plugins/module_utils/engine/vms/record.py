@@ -157,7 +157,7 @@ def find(root: Root, reference: str) -> Vm:
         except (OSError, NotFoundError):
             pass
         if all(char in "0123456789abcdef" for char in reference):
-            found = [name for name in os.listdir(root.vms) if name.startswith(reference)]  # noqa: PTH208
+            found = [name for name in os.listdir(root.vms) if name.startswith(reference)]
             if len(found) > 1:
                 raise UsageError(f"{reference!r} is the beginning of {len(found)} VM ids", code="vm.ambiguous",
                                  hint="give more digits, or the name")
@@ -178,16 +178,16 @@ def find_name(root: Root, name: str) -> Vm | None:
 def states(root: Root) -> list[dict[str, Any]]:
     """Every VM's state record, as `uni ps` reads them: one small file each."""
     base = os.fspath(root.path / "vms")
-    result = []
+    result: list[dict[str, Any]] = []
     try:
-        entries = os.listdir(base)  # noqa: PTH208
+        entries = os.listdir(base)
     except FileNotFoundError:
         return result
     for name in entries:
         if len(name) != ID_LENGTH:
             continue
         try:
-            with open(f"{base}/{name}/state.json", "rb") as file:  # noqa: PTH123
+            with open(f"{base}/{name}/state.json", "rb") as file:
                 state = json.loads(file.read())
         except (OSError, ValueError):
             continue
@@ -199,7 +199,7 @@ def states(root: Root) -> list[dict[str, Any]]:
 def load_all(root: Root) -> list[Vm]:
     """Every VM, in the order of their creation."""
     vms = []
-    for name in os.listdir(root.vms):  # noqa: PTH208
+    for name in os.listdir(root.vms):
         if len(name) == ID_LENGTH:
             try:
                 vms.append(read(root.vms / name))
@@ -221,10 +221,12 @@ def locked(directory: Path, *, timeout: float = LOCK_SECONDS) -> Iterator[Vm]:
         yield read(directory)
 
 
-def claim(root: Root, name: str, record: dict[str, Any]) -> Path:
-    """Make a directory for a new VM and claim its name; the record is written last and makes the VM exist.
+@contextmanager
+def claimed(root: Root, name: str, record: dict[str, Any]) -> Iterator[Path]:
+    """Make a directory for a new VM and claim its name; its lock is held in the body, which writes the record.
 
-    A claim that a killed caller left without a record is taken over.
+    The record makes the VM exist. The lock is taken before the name: whoever finds a name without a record waits
+    for the lock, and knows then that the creator died. Such a claim is taken over.
 
     :raises ConflictError: code ``vm.exists``: the name is in use
     """
@@ -233,17 +235,29 @@ def claim(root: Root, name: str, record: dict[str, Any]) -> Path:
     try:
         directory.mkdir(mode=0o755)
         directory.chmod(0o711)
-        while True:
-            try:
-                link.symlink_to(f"../{directory.name}")
-                return directory
-            except FileExistsError:
-                if not _abandoned(root, link):
-                    directory.rmdir()
-                    raise ConflictError(f"a VM named {name} exists", code="vm.exists",
-                                        hint="choose another name, or remove it: uni rm NAME") from None
     except OSError as error:
         raise host_error(error, directory) from error
+    with lock(directory / "lock"):
+        try:
+            _take_name(root, link, directory)
+        except OSError as error:
+            erase(root, directory, None)
+            raise host_error(error, link) from error
+        except UniError:
+            erase(root, directory, None)
+            raise
+        yield directory
+
+
+def _take_name(root: Root, link: Path, directory: Path) -> None:
+    while True:
+        try:
+            link.symlink_to(f"../{directory.name}")
+            return
+        except FileExistsError:
+            if not _abandoned(root, link):
+                raise ConflictError(f"a VM named {link.name} exists", code="vm.exists",
+                                    hint="choose another name, or remove it: uni rm NAME") from None
 
 
 def _abandoned(root: Root, link: Path) -> bool:

@@ -29,7 +29,8 @@ def normalise(value: Any) -> list[dict[str, Any]]:
     for number, entry in enumerate([value] if isinstance(value, Mapping) else value):
         where = f"secrets[{number}]"
         if not isinstance(entry, Mapping):
-            raise UsageError(f"{where} is not an object", code="vm.secrets", hint="use name, content or src, mode, uid, gid")
+            raise UsageError(f"{where} is not an object", code="vm.secrets",
+                             hint="use name, content or src, mode, uid, gid")
         unknown = set(entry) - {"name", "path", "content", "content_b64", "src", "mode", "uid", "gid"}
         if unknown:
             raise UsageError(f"{where}: {sorted(unknown)[0]!r} is unknown", code="vm.secrets")
