@@ -132,6 +132,15 @@ def suite_unit() -> Count:
     return junit("unit", status, [report] if report.exists() else [])
 
 
+def suite_qemu() -> Count:
+    """pytest over tests/qemu: real QEMU with tiny guests, as the user that runs the tests."""
+    report = BUILD / "qemu.xml"
+    report.unlink(missing_ok=True)
+    command = [BIN / "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "tests/qemu"]
+    status, _output = run(command)
+    return junit("qemu", status, [report] if report.exists() else [])
+
+
 def copy_tree() -> Path:
     """Copy the files that git knows to .build/tree/ansible_collections/uni/engine.
 
@@ -230,6 +239,7 @@ def suite_integration() -> Count:
 SUITES: dict[str, Callable[[], Count]] = {
     "lint": suite_lint,
     "unit": suite_unit,
+    "qemu": suite_qemu,
     "sanity": suite_sanity,
     "kernel": suite_kernel,
     "integration": suite_integration,
