@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// AF_INET and AF_INET6 sockets: what the files linux/inet*.c share. Fields of the socks change under net_lock() only.
+#ifndef UNI_INET_H
+#define UNI_INET_H
+
+#include "lwip/ip_addr.h"
+#include "lwip/netif.h"
+#include "lwip/pbuf.h"
+
+#include "list.h"
+#include "net.h"
+#include "poll.h"
+#include "sched.h"
+#include "socket.h"
+
+struct tcp_pcb;
+struct udp_pcb;
+struct raw_pcb;
+struct tcp_group;
+
+struct inet_addr {
+    ip_addr_t ip;
+    u16 port;                   // host byte order
+};
+
+// Options at IPPROTO_IP and IPPROTO_IPV6 that every kind has.
+struct inet_opts {
+    u8 ttl, tos, mcast_ttl, v6hops, tclass;
+    bool v6only, mcast_loop, pktinfo, pktinfo6, recvttl, recvtos, recverr, freebind;
+    u32 mcast_if;               // interface index, 0: by route
+    int mtu_discover;
+};
+
+struct mcast_member {
+    struct list node;
+    ip_addr_t group;
+    u32 ifindex;
+};
+
+enum tcp_phase { TCP_IDLE, TCP_CONNECTING, TCP_CONNECTED, TCP_LISTENING, TCP_DEAD };
+
+struct tcp_sock {
+    struct inet_opts opt;       // first: inet_opts_of()
+    struct inet_addr local, remote;
+    struct socket *s;           // NULL between the handshake and accept()
+    struct tcp_pcb *pcb;        // NULL: gone, or both directions closed
+    enum tcp_phase phase;
+    int error;                  // until there is a socket to hold it
+    bool bound, fin_received, shut_rd, shut_wr, nospace, cork, nodelay, quickack, ever_connected;
+    // Received and not yet read: pbufs linked through `next`, their tot_len is not used.
+    struct pbuf *rx_head, *rx_tail;
+    u32 rx_off, rx_bytes, rx_bufs;
+    struct mutex rx_lock, tx_lock;   // one reader, one writer at a time; taken before net_lock()
+    u32 snd_total;              // send buffer as set
+    // Listening.
+    struct tcp_group *group;
+    struct list group_node, accept_queue, accept_node;
+    struct tcp_sock *listener;  // whose queue it waits in
+    u32 nr_accept, backlog;
+    int defer_accept;           // seconds
+    // TCP options.
+    u32 keep_idle, keep_intvl, keep_cnt, user_timeout, syncnt, maxseg;
+    int linger2;
+    u64 progress_ns;            // the peer last acknowledged something
+    u64 bytes_acked, bytes_received;
+    struct list all_node;       // tcp_socks
+};
+
+struct udp_sock {
+    struct inet_opts opt;
+    struct inet_addr local, remote;
+    struct socket *s;
+    struct udp_pcb *pcb;        // UDP, or
+    struct raw_pcb *raw;        // raw
+    bool bound, connected, shut_rd, shut_wr, hdrincl;
+    u8 proto;
+    u16 ping_id;                // of a SOCK_DGRAM ICMP socket
+    u32 icmp_filter;
+    struct list queue;          // struct dgram.node
+    u32 queued;                 // bytes, with overhead
+    struct list groups;         // struct mcast_member.node
+    u64 drops;
+    struct list all_node;       // udp_socks
+};
+
+extern struct list tcp_socks, udp_socks;
+
+static inline struct inet_opts *inet_opts_of(struct socket *s) { return s->priv; }
+
+// linux/inet.c
+int inet_addr_in(const struct socket *s, const struct sockaddr_buf *a, u32 len, struct inet_addr *out);
+u32 inet_addr_out(const struct socket *s, const struct inet_addr *in, struct sockaddr_buf *a);   // the length
+int inet_errno(int lwip_err);                   // err_t to negative errno
+bool inet_is_local(const ip_addr_t *ip);        // an address of ours (or any, or multicast)
+bool inet_addrs_overlap(const struct inet_addr *a, bool a_only6, const struct inet_addr *b, bool b_only6);
+int inet_check_port(u16 port);                  // privileged ports: -EACCES
+struct netif *inet_netif(u32 ifindex);          // Linux's index; NULL: none
+u32 inet_ifindex(const struct netif *n);
+void inet_init(void);
+
+// linux/inet_opt.c
+void inet_opts_init(struct inet_opts *o);
+int inet_setopt(struct socket *s, int level, int name, const void *val, u32 len);   // 1: not one of these
+int inet_getopt(struct socket *s, int level, int name, void *val, u32 *len);
+int inet_membership(struct udp_sock *u, int level, int name, const void *val, u32 len);   // 1: not one of these
+void inet_drop_memberships(struct udp_sock *u);
+
+// linux/inet_ioctl.c
+long inet_ioctl(struct socket *s, u32 cmd, uptr arg);
+void inet_ifname(struct netif *n, char name[16]);   // "lo", "eth0"
+u32 inet_ifflags(const struct netif *n);            // IFF_*
+
+// linux/inet_tcp*.c
+int tcp_sock_create(struct socket *s);
+struct tcp_sock *tcp_sock_alloc(unsigned flags);
+void tcp_sock_attach(struct tcp_sock *t, struct tcp_pcb *pcb);
+void tcp_sock_detach(struct tcp_sock *t);       // gives up the pcb, which goes on alone
+void tcp_sock_drop(struct tcp_sock *t);         // frees t and what it holds; aborts the connection
+void tcp_sock_wake(struct tcp_sock *t, u32 events);
+void tcp_rx_purge(struct tcp_sock *t);
+bool tcp_sock_writable(const struct tcp_sock *t);
+u32 tcp_sock_poll(struct socket *s);
+void tcp_apply_options(struct tcp_sock *t);
+int tcp_op_bind(struct socket *s, const struct sockaddr_buf *a, u32 len);
+int tcp_op_connect(struct socket *s, const struct sockaddr_buf *a, u32 len, bool nonblock);
+int tcp_op_listen(struct socket *s, int backlog);
+int tcp_op_accept(struct socket *s, struct socket *fresh, bool nonblock);
+int tcp_op_shutdown(struct socket *s, int how);
+void tcp_op_release(struct socket *s);
+ssize_t tcp_op_send(struct socket *s, struct msg *m, u32 flags);
+ssize_t tcp_op_recv(struct socket *s, struct msg *m, u32 flags);
+int tcp_op_setopt(struct socket *s, int level, int name, const void *val, u32 len);
+int tcp_op_getopt(struct socket *s, int level, int name, void *val, u32 *len);
+void tcp_op_changed(struct socket *s);
+void tcp_group_leave(struct tcp_sock *t);
+void tcp_flush(struct tcp_sock *t);             // sends what a cork held back
+
+// linux/inet_udp.c, linux/inet_raw.c
+int udp_sock_create(struct socket *s);
+int raw_sock_create(struct socket *s);
+struct udp_sock *dgram_alloc(struct socket *s);
+int dgram_queue(struct udp_sock *u, struct pbuf *p, const ip_addr_t *from, u16 port, u8 ttl, u8 tos);   // keeps p on 0
+ssize_t dgram_recv(struct socket *s, struct msg *m, u32 flags);
+u32 dgram_poll(struct socket *s);
+int dgram_getname(struct socket *s, struct sockaddr_buf *a, bool peer);
+int dgram_shutdown(struct socket *s, int how);
+void dgram_purge(struct udp_sock *u);
+struct pbuf *dgram_build(struct msg *m, int layer);    // err_ptr(-EMSGSIZE, -EFAULT, -ENOBUFS)
+void dgram_apply_options(struct udp_sock *u);
+
+#endif

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Interface ioctls (netdevice(7)) and SIOCINQ, SIOCOUTQ.
+#include "inet.h"
+
+#include "lwip/priv/tcp_priv.h"
+
+#include "errno.h"
+#include "lib.h"
+
+#include "../net/net_priv.h"
+
+#include <asm/ioctls.h>
+#include <linux/sockios.h>
+
+enum { FL_UP = 1, FL_BROADCAST = 2, FL_LOOPBACK = 8, FL_RUNNING = 0x40, FL_MULTICAST = 0x1000 };
+
+struct ifreq_k {
+    char name[16];
+    union {
+        struct { u16 family, port; u32 addr; } sa;
+        struct { u16 family; u8 data[6]; } hw;
+        i16 flags;
+        i32 num;
+        char newname[16];
+        u8 raw[24];
+    };
+};
+
+void inet_ifname(struct netif *n, char name[16])
+{
+    struct netdev *d = netdev_of(n);
+    strlcpy(name, d ? d->name : "lo", 16);
+}
+
+static struct netif *by_name(const char *want)
+{
+    char name[16];
+    for (struct netif *n = netif_list; n; n = n->next) {
+        inet_ifname(n, name);
+        if (strncmp(name, want, 16) == 0)
+            return n;
+    }
+    return NULL;
+}
+
+u32 inet_ifflags(const struct netif *n)
+{
+    struct netdev *d = netdev_of((struct netif *)n);
+    u32 fl = d ? FL_BROADCAST | FL_MULTICAST : FL_LOOPBACK;
+    return fl | (netif_is_up(n) ? FL_UP : 0) | (netif_is_link_up(n) ? FL_RUNNING : 0);
+}
+
+static void put_addr(struct ifreq_k *r, u32 addr)
+{
+    memset(r->raw, 0, sizeof(r->raw));
+    r->sa.family = K_AF_INET;
+    r->sa.addr = addr;
+}
+
+static int fill(struct netif *n, u32 cmd, struct ifreq_k *r)
+{
+    struct netdev *d = netdev_of(n);
+    switch (cmd) {
+    case SIOCGIFFLAGS: memset(r->raw, 0, 24); r->flags = (i16)inet_ifflags(n); return 0;
+    case SIOCGIFADDR:
+        if (ip4_addr_isany_val(*netif_ip4_addr(n)))
+            return -EADDRNOTAVAIL;
+        put_addr(r, netif_ip4_addr(n)->addr);
+        return 0;
+    case SIOCGIFNETMASK: put_addr(r, netif_ip4_netmask(n)->addr); return 0;
+    case SIOCGIFBRDADDR: put_addr(r, d ? netif_ip4_addr(n)->addr | ~netif_ip4_netmask(n)->addr : 0); return 0;
+    case SIOCGIFDSTADDR: put_addr(r, netif_ip4_addr(n)->addr); return 0;
+    case SIOCGIFMTU: r->num = d ? d->mtu : 65536; return 0;
+    case SIOCGIFMETRIC: r->num = 0; return 0;
+    case SIOCGIFINDEX: r->num = (i32)inet_ifindex(n); return 0;
+    case SIOCGIFTXQLEN: r->num = 1000; return 0;
+    case SIOCGIFHWADDR:
+        memset(r->raw, 0, 24);
+        r->hw.family = d ? 1 : 772;           // ARPHRD_ETHER, ARPHRD_LOOPBACK
+        if (d)
+            memcpy(r->hw.data, d->mac, 6);
+        return 0;
+    default:
+        return -ENOTTY;
+    }
+}
+
+static long if_conf(uptr arg)
+{
+    struct { i32 len, pad; uptr buf; } c;
+    if (copy_from_user(&c, arg, sizeof(c)))
+        return -EFAULT;
+    i32 at = 0;
+    for (u32 i = 1; i < 64; i++) {            // in the order of their numbers
+        struct netif *n = inet_netif(i);
+        if (!n || ip4_addr_isany_val(*netif_ip4_addr(n)))
+            continue;
+        struct ifreq_k r;
+        memset(&r, 0, sizeof(r));
+        inet_ifname(n, r.name);
+        put_addr(&r, netif_ip4_addr(n)->addr);
+        if (c.buf && at + (i32)sizeof(r) > c.len)
+            break;
+        if (c.buf && copy_to_user(c.buf + (u64)at, &r, sizeof(r)))
+            return -EFAULT;
+        at += (i32)sizeof(r);
+    }
+    c.len = at;
+    return copy_to_user(arg, &c, sizeof(c));
+}
+
+static long queue_len(struct socket *s, u32 cmd, uptr arg)
+{
+    u32 n = 0;
+    if (s->type == K_SOCK_STREAM) {
+        struct tcp_sock *t = s->priv;
+        if (t->phase == TCP_LISTENING)
+            return -EINVAL;
+        n = cmd == SIOCINQ ? t->rx_bytes : t->pcb ? t->snd_total - MIN(t->snd_total, t->pcb->snd_buf) : 0;
+    } else if (cmd == SIOCINQ) {
+        struct udp_sock *u = s->priv;
+        net_lock();
+        if (!list_empty(&u->queue)) {
+            struct { struct list node; struct pbuf *p; } *d = (void *)u->queue.next;
+            n = d->p->tot_len;
+        }
+        net_unlock();
+    }
+    return user_write_u32(arg, n);
+}
+
+long inet_ioctl(struct socket *s, u32 cmd, uptr arg)
+{
+    struct ifreq_k r;
+    if (cmd == SIOCINQ || cmd == SIOCOUTQ)
+        return queue_len(s, cmd, arg);
+    if (cmd == SIOCGIFCONF)
+        return if_conf(arg);
+    if (cmd == SIOCATMARK)
+        return user_write_u32(arg, 0);
+    if ((cmd & 0xff00) != 0x8900)
+        return -ENOTTY;
+    if (copy_from_user(&r, arg, sizeof(r)))
+        return -EFAULT;
+    r.name[15] = 0;
+    net_lock();
+    struct netif *n = cmd == SIOCGIFNAME ? inet_netif((u32)r.num) : by_name(r.name);
+    long err = n ? 0 : -ENODEV;
+    if (n && cmd == SIOCGIFNAME)
+        inet_ifname(n, r.name);
+    else if (n)
+        err = fill(n, cmd, &r);
+    net_unlock();
+    return err ? err : copy_to_user(arg, &r, sizeof(r));
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// Between inet_tcp.c and inet_tcp_conn.c.
+#ifndef UNI_INET_TCP_H
+#define UNI_INET_TCP_H
+
+struct tcp_sock;
+struct socket;
+
+void tcp_accept_ready(struct tcp_sock *t);              // into its listener's queue; net_lock held
+void tcp_adopt(struct tcp_sock *t, struct socket *s);   // net_lock held
+
+#endif

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0
+// TCP sockets: bind, connect, listen, accept, shutdown, close (tcp(7), Linux's net/ipv4/inet_connection_sock.c).
+#include "inet.h"
+
+#include "lwip/priv/tcp_priv.h"
+#include "lwip/tcp.h"
+
+#include "errno.h"
+#include "kmalloc.h"
+#include "lib.h"
+#include "page.h"
+#include "time.h"
+
+#include "../net/net_priv.h"
+#include "inet_tcp.h"
+
+// The listening sockets of one address and port: several with SO_REUSEPORT, which take turns; they share one pcb.
+struct tcp_group {
+    struct tcp_pcb *pcb;
+    struct list members;        // tcp_sock.group_node
+    struct inet_addr addr;
+};
+
+// --- bind -----------------------------------------------------------------------------------------------------------------
+
+static bool in_conflict(struct socket *s, struct tcp_sock *t, const struct inet_addr *a)
+{
+    for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next) {
+        struct tcp_sock *o = list_entry(n, struct tcp_sock, all_node);
+        if (o == t || !o->bound || !o->s || !inet_addrs_overlap(a, t->opt.v6only, &o->local, o->opt.v6only))
+            continue;
+        bool both_addr = s->reuseaddr && o->s->reuseaddr && o->phase != TCP_LISTENING;
+        if (!both_addr && !(s->reuseport && o->s->reuseport))
+            return true;
+    }
+    if (s->reuseaddr)
+        return false;
+    struct tcp_pcb *lists[2] = { tcp_active_pcbs, tcp_tw_pcbs };
+    for (int i = 0; i < 2; i++)
+        for (struct tcp_pcb *p = lists[i]; p; p = p->next)
+            if (p->local_port == a->port && (ip_addr_isany(&a->ip) || ip_addr_cmp(&a->ip, &p->local_ip)))
+                return true;
+    return false;
+}
+
+static struct tcp_pcb *new_pcb(struct socket *s)
+{
+    struct tcp_pcb *pcb = tcp_new_ip_type(s->domain == K_AF_INET ? IPADDR_TYPE_V4 : IPADDR_TYPE_ANY);
+    if (pcb) {
+        ip_set_option(pcb, SOF_REUSEADDR);    // who may share a port is decided here, not there
+        tcp_setprio(pcb, TCP_PRIO_MAX);
+    }
+    return pcb;
+}
+
+static int bind_locked(struct socket *s, struct tcp_sock *t, struct inet_addr *a)
+{
+    if (t->phase != TCP_IDLE || t->bound)
+        return -EINVAL;
+    if (!t->opt.freebind && (!inet_is_local(&a->ip) || ip_addr_ismulticast(&a->ip)))
+        return -EADDRNOTAVAIL;
+    if (a->port && in_conflict(s, t, a))
+        return -EADDRINUSE;
+    if (s->domain == K_AF_INET6 && ip_addr_isany(&a->ip) && !t->opt.v6only)
+        a->ip = *IP_ANY_TYPE;
+    struct tcp_pcb *pcb = new_pcb(s);
+    if (!pcb)
+        return -ENOBUFS;
+    int err = inet_errno(tcp_bind(pcb, &a->ip, a->port));
+    if (err) {
+        tcp_close(pcb);
+        return err == -ENOBUFS ? -EADDRINUSE : err;
+    }
+    tcp_sock_attach(t, pcb);
+    t->local.ip = a->ip;
+    t->local.port = pcb->local_port;
+    t->bound = true;
+    return 0;
+}
+
+int tcp_op_bind(struct socket *s, const struct sockaddr_buf *sa, u32 len)
+{
+    struct inet_addr a;
+    int err = inet_addr_in(s, sa, len, &a);
+    if (!err)
+        err = inet_check_port(a.port);
+    if (err)
+        return err;
+    net_lock();
+    err = bind_locked(s, s->priv, &a);
+    net_unlock();
+    return err;
+}
+
+// --- connect --------------------------------------------------------------------------------------------------------------
+
+static bool connect_settled(struct socket *s) { return ((struct tcp_sock *)s->priv)->phase != TCP_CONNECTING; }
+
+static void disconnect(struct socket *s, struct tcp_sock *t)
+{
+    struct tcp_pcb *pcb = t->pcb;
+    tcp_group_leave(t);
+    tcp_sock_detach(t);
+    if (pcb && t->phase != TCP_IDLE)
+        tcp_abort(pcb);
+    else if (pcb)
+        tcp_close(pcb);
+    tcp_rx_purge(t);
+    t->phase = TCP_IDLE;
+    t->fin_received = t->shut_rd = t->shut_wr = t->ever_connected = t->bound = false;
+    ip_addr_set_any(s->domain == K_AF_INET6, &t->local.ip);
+    t->local.port = 0;
+    s->error = 0;
+}
+
+static int start_connect(struct socket *s, struct tcp_sock *t, struct inet_addr *a)
+{
+    if (s->domain == K_AF_INET6 && t->opt.v6only && IP_IS_V4_VAL(a->ip))
+        return -ENETUNREACH;
+    if (ip_addr_isany(&a->ip)) {              // as Linux: to oneself
+        if (IP_IS_V6_VAL(a->ip))
+            IP_ADDR6_HOST(&a->ip, 0, 0, 0, 1);
+        else
+            IP_ADDR4(&a->ip, 127, 0, 0, 1);
+    }
+    if (ip_addr_ismulticast(&a->ip))
+        return -ENETUNREACH;
+    if (!t->pcb) {
+        struct tcp_pcb *pcb = new_pcb(s);
+        if (!pcb)
+            return -ENOBUFS;
+        tcp_sock_attach(t, pcb);
+    }
+    t->remote = *a;
+    int err = inet_errno(tcp_connect(t->pcb, &a->ip, a->port, t->pcb->connected));
+    if (err) {
+        if (!t->bound) {
+            struct tcp_pcb *pcb = t->pcb;
+            tcp_sock_detach(t);
+            tcp_close(pcb);
+        }
+        return err == -EADDRINUSE || err == -ENOBUFS ? -EADDRNOTAVAIL : err;
+    }
+    t->phase = TCP_CONNECTING;
+    t->local.ip = t->pcb->local_ip;
+    t->local.port = t->pcb->local_port;
+    return 0;
+}
+
+static int connect_locked(struct socket *s, struct tcp_sock *t, struct inet_addr *a, bool nonblock)
+{
+    switch (t->phase) {
+    case TCP_CONNECTED: case TCP_LISTENING:
+        return -EISCONN;
+    case TCP_CONNECTING:
+        return nonblock ? -EALREADY : 0;
+    case TCP_DEAD:
+        if (t->ever_connected)
+            return -EISCONN;
+        t->phase = TCP_IDLE;
+        if (s->error)
+            return socket_take_error(s);
+        break;
+    case TCP_IDLE:
+        break;
+    }
+    int err = start_connect(s, t, a);
+    return err ? err : nonblock ? -EINPROGRESS : 0;
+}
+
+int tcp_op_connect(struct socket *s, const struct sockaddr_buf *sa, u32 len, bool nonblock)
+{
+    struct tcp_sock *t = s->priv;
+    struct inet_addr a;
+    if (len >= sizeof(sa->family) && sa->family == K_AF_UNSPEC) {
+        net_lock();
+        disconnect(s, t);
+        net_unlock();
+        return 0;
+    }
+    int err = inet_addr_in(s, sa, len, &a);
+    if (err)
+        return err;
+    net_lock();
+    err = connect_locked(s, t, &a, nonblock);
+    net_unlock();                             // sends to ourselves are delivered here
+    if (err)
+        return err == -EINPROGRESS && t->phase == TCP_CONNECTED ? 0 : err;
+    err = socket_wait(s, connect_settled, s->snd_timeout, false);
+    if (err)
+        return err == -EAGAIN ? -EINPROGRESS : err;
+    if (t->phase == TCP_CONNECTED || t->ever_connected)
+        return 0;
+    t->phase = TCP_IDLE;
+    err = socket_take_error(s);
+    return err ? err : -ECONNABORTED;
+}
+
+// --- listen and accept ----------------------------------------------------------------------------------------------------
+
+bool inet_syn_allowed(void *arg)
+{
+    struct tcp_group *g = arg;
+    for (struct list *n = g->members.next; n != &g->members; n = n->next) {
+        struct tcp_sock *l = list_entry(n, struct tcp_sock, group_node);
+        if (l->nr_accept <= l->backlog)
+            return true;
+    }
+    return false;
+}
+
+// The next member in turn that has room.
+static struct tcp_sock *pick(struct tcp_group *g)
+{
+    struct tcp_sock *best = NULL;
+    for (struct list *n = g->members.next; n != &g->members; n = n->next) {
+        struct tcp_sock *l = list_entry(n, struct tcp_sock, group_node);
+        if (!best || (best->nr_accept > best->backlog && l->nr_accept <= l->backlog))
+            best = l;
+    }
+    if (best) {
+        list_remove(&best->group_node);
+        list_push(&g->members, &best->group_node);
+    }
+    return best;
+}
+
+void tcp_accept_ready(struct tcp_sock *t)
+{
+    list_push(&t->listener->accept_queue, &t->accept_node);
+    tcp_sock_wake(t->listener, POLL_IN | POLL_RDNORM);
+}
+
+static void inherit(struct tcp_sock *t, const struct tcp_sock *l)
+{
+    t->opt = l->opt;
+    t->nodelay = l->nodelay;
+    t->cork = l->cork;
+    t->snd_total = l->snd_total;
+    t->keep_idle = l->keep_idle;
+    t->keep_intvl = l->keep_intvl;
+    t->keep_cnt = l->keep_cnt;
+    t->user_timeout = l->user_timeout;
+    t->maxseg = l->maxseg;
+    t->linger2 = l->linger2;
+}
+
+static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+    struct tcp_group *g = arg;
+    if (err != ERR_OK || !pcb)
+        return ERR_VAL;
+    tcp_backlog_accepted(pcb);                // lwIP's count is of half-open connections only; ours is of whole ones
+    struct tcp_sock *l = pick(g);
+    struct tcp_sock *t = l ? tcp_sock_alloc(PA_ATOMIC) : NULL;
+    if (!t)
+        return ERR_MEM;                       // lwIP resets the connection
+    inherit(t, l);
+    t->phase = TCP_CONNECTED;
+    t->ever_connected = true;
+    t->local = (struct inet_addr){ pcb->local_ip, pcb->local_port };
+    t->remote = (struct inet_addr){ pcb->remote_ip, pcb->remote_port };
+    t->listener = l;
+    l->nr_accept++;
+    tcp_sock_attach(t, pcb);
+    if (!l->defer_accept)
+        tcp_accept_ready(t);
+    return ERR_OK;
+}
+
+static struct tcp_group *find_group(struct tcp_sock *t)
+{
+    for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next) {
+        struct tcp_sock *o = list_entry(n, struct tcp_sock, all_node);
+        if (o != t && o->group && o->local.port == t->local.port && ip_addr_cmp(&o->local.ip, &t->local.ip) &&
+            IP_GET_TYPE(&o->local.ip) == IP_GET_TYPE(&t->local.ip))
+            return o->group;
+    }
+    return NULL;
+}
+
+static int make_group(struct tcp_sock *t)
+{
+    struct tcp_group *g = kmalloc(sizeof(*g), PA_ATOMIC);
+    if (!g)
+        return -ENOBUFS;
+    err_t err;
+    struct tcp_pcb *pcb = t->pcb;
+    tcp_sock_detach(t);
+    g->pcb = tcp_listen_with_backlog_and_err(pcb, 255, &err);
+    if (!g->pcb) {
+        kfree(g);
+        tcp_sock_attach(t, pcb);
+        return inet_errno(err);
+    }
+    list_init(&g->members);
+    g->addr = t->local;
+    tcp_arg(g->pcb, g);
+    tcp_accept(g->pcb, on_accept);
+    t->group = g;
+    return 0;
+}
+
+static int listen_locked(struct socket *s, struct tcp_sock *t, int backlog)
+{
+    if (t->phase == TCP_LISTENING) {
+        t->backlog = (u32)backlog;
+        return 0;
+    }
+    if (t->phase != TCP_IDLE)
+        return -EINVAL;
+    int err = 0;
+    if (!t->bound) {
+        struct inet_addr any = { .port = 0 };
+        ip_addr_set_any(s->domain == K_AF_INET6, &any.ip);
+        err = bind_locked(s, t, &any);
+    }
+    if (err)
+        return err;
+    struct tcp_group *g = find_group(t);
+    if (g && !s->reuseport)
+        return -EADDRINUSE;
+    if (g) {
+        struct tcp_pcb *pcb = t->pcb;
+        tcp_sock_detach(t);
+        tcp_close(pcb);
+        t->group = g;
+    } else {
+        err = make_group(t);
+    }
+    if (err)
+        return err;
+    list_push(&t->group->members, &t->group_node);
+    t->phase = TCP_LISTENING;
+    t->backlog = (u32)backlog;
+    s->listening = true;
+    return 0;
+}
+
+int tcp_op_listen(struct socket *s, int backlog)
+{
+    net_lock();
+    int err = listen_locked(s, s->priv, backlog);
+    net_unlock();
+    return err;
+}
+
+static bool accept_settled(struct socket *s)
+{
+    struct tcp_sock *t = s->priv;
+    return !list_empty(&t->accept_queue) || t->phase != TCP_LISTENING;
+}
+
+int tcp_op_accept(struct socket *s, struct socket *fresh, bool nonblock)
+{
+    struct tcp_sock *t = s->priv;
+    for (;;) {
+        if (t->phase != TCP_LISTENING)
+            return -EINVAL;
+        int err = socket_wait(s, accept_settled, s->rcv_timeout, nonblock);
+        if (err)
+            return err;
+        net_lock();
+        struct list *n = list_pop(&t->accept_queue);
+        if (n) {
+            struct tcp_sock *c = list_entry(n, struct tcp_sock, accept_node);
+            t->nr_accept--;
+            c->listener = NULL;
+            tcp_adopt(c, fresh);
+        }
+        net_unlock();
+        if (n)
+            return 0;
+    }
+}
+
+// Every connection that waits for accept() is reset; the last member takes the pcb with it.
+void tcp_group_leave(struct tcp_sock *t)
+{
+    struct tcp_group *g = t->group;
+    if (!g)
+        return;
+    for (struct list *n = tcp_socks.next, *next; n != &tcp_socks; n = next) {
+        struct tcp_sock *c = list_entry(n, struct tcp_sock, all_node);
+        next = n->next;
+        if (c->listener == t)
+            tcp_sock_drop(c);
+    }
+    list_remove(&t->group_node);
+    t->group = NULL;
+    t->nr_accept = 0;
+    t->phase = TCP_IDLE;
+    if (t->s)
+        t->s->listening = false;
+    if (list_empty(&g->members)) {
+        tcp_close(g->pcb);
+        kfree(g);
+    }
+}
+
+// --- The end --------------------------------------------------------------------------------------------------------------
+
+void tcp_sock_drop(struct tcp_sock *t)
+{
+    struct tcp_pcb *pcb = t->pcb;
+    tcp_sock_detach(t);
+    if (pcb)
+        tcp_abort(pcb);
+    tcp_rx_purge(t);
+    list_remove(&t->accept_node);
+    list_remove(&t->all_node);
+    kfree(t);
+}
+
+static void shut_write(struct tcp_sock *t)
+{
+    if (t->shut_wr)
+        return;
+    t->shut_wr = true;
+    tcp_shutdown(t->pcb, 0, 1);               // lwIP sends FIN after what is queued, or tries again when memory is short
+    if (t->fin_received)
+        tcp_sock_detach(t);
+}
+
+static int shutdown_locked(struct socket *s, struct tcp_sock *t, int how)
+{
+    switch (t->phase) {
+    case TCP_IDLE: case TCP_DEAD:
+        if (!(t->phase == TCP_DEAD && t->fin_received && t->shut_wr))
+            return -ENOTCONN;
+        break;
+    case TCP_LISTENING:
+        if (how == K_SHUT_WR)
+            return -ENOTCONN;
+        tcp_group_leave(t);
+        break;
+    case TCP_CONNECTING:
+        disconnect(s, t);
+        break;
+    case TCP_CONNECTED:
+        if (how != K_SHUT_WR)
+            t->shut_rd = true;
+        if (how != K_SHUT_RD)
+            shut_write(t);
+        break;
+    }
+    tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_RDNORM | POLL_WRNORM | POLL_RDHUP | POLL_HUP);
+    return 0;
+}
+
+int tcp_op_shutdown(struct socket *s, int how)
+{
+    net_lock();
+    int err = shutdown_locked(s, s->priv, how);
+    net_unlock();
+    return err;
+}
+
+static bool all_sent(struct socket *s)
+{
+    struct tcp_sock *t = s->priv;
+    return !t->pcb || (!t->pcb->unsent && !t->pcb->unacked);
+}
+
+static bool sent_pending(struct socket *s)
+{
+    struct tcp_sock *t = s->priv;
+    t->nospace = true;                        // wake us when something was acknowledged
+    return all_sent(s);
+}
+
+static void linger(struct socket *s, struct tcp_sock *t)
+{
+    net_lock();
+    shut_write(t);
+    net_unlock();
+    u64 end = clock_mono_ns() + (u64)s->linger * NSEC_PER_SEC;
+    while (!all_sent(s) && clock_mono_ns() < end)
+        if (socket_wait(s, sent_pending, MIN(end - clock_mono_ns(), 50000000ull), false) == -ERESTARTSYS)
+            break;
+}
+
+static void close_connection(struct socket *s, struct tcp_sock *t)
+{
+    struct tcp_pcb *pcb = t->pcb;
+    bool unread = t->rx_bytes > 0;
+    tcp_sock_detach(t);
+    if (!pcb)
+        return;
+    if (s->linger == 0 || unread)
+        tcp_abort(pcb);                       // RFC 2525, 2.17: data that nobody will read ends with a reset
+    else if (tcp_close(pcb) != ERR_OK)
+        tcp_abort(pcb);
+}
+
+void tcp_op_release(struct socket *s)
+{
+    struct tcp_sock *t = s->priv;
+    if (s->linger > 0 && t->phase == TCP_CONNECTED && t->rx_bytes == 0)
+        linger(s, t);
+    net_lock();
+    t->s = NULL;
+    tcp_group_leave(t);
+    close_connection(s, t);
+    tcp_rx_purge(t);
+    list_remove(&t->all_node);
+    net_unlock();
+    kfree(t);
+}

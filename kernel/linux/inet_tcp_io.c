@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+// TCP sockets: send and recv (Linux, net/ipv4/tcp.c: tcp_sendmsg_locked, tcp_recvmsg_locked).
+#include "inet.h"
+
+#include "lwip/priv/tcp_priv.h"
+#include "lwip/tcp.h"
+
+#include "errno.h"
+#include "kmalloc.h"
+#include "lib.h"
+#include "time.h"
+
+#define CHUNK 16384u                          // copied from the program at a time
+#define SMALL 512u                            // on the stack
+
+// --- send -----------------------------------------------------------------------------------------------------------------
+
+static bool connected(struct socket *s) { return ((struct tcp_sock *)s->priv)->phase != TCP_CONNECTING; }
+
+static bool can_send(struct socket *s)
+{
+    struct tcp_sock *t = s->priv;
+    if (t->phase != TCP_CONNECTED || t->shut_wr || s->error || tcp_sock_writable(t))
+        return true;
+    t->nospace = true;
+    return false;
+}
+
+static int send_error(struct socket *s, struct tcp_sock *t)
+{
+    if (s->error)
+        return socket_take_error(s);
+    return t->phase != TCP_CONNECTED || t->shut_wr ? -EPIPE : 0;
+}
+
+void tcp_flush(struct tcp_sock *t)
+{
+    if (t->pcb)
+        tcp_output(t->pcb);
+}
+
+static u32 send_room(const struct tcp_sock *t)
+{
+    const struct tcp_pcb *pcb = t->pcb;
+    return !pcb || pcb->snd_queuelen >= TCP_SND_QUEUELEN ? 0 : pcb->snd_buf;
+}
+
+// Up to `n` bytes into lwIP's queue. The number taken, or -errno; -EAGAIN: no memory for segments just now.
+static ssize_t enqueue(struct tcp_sock *t, const void *data, u32 n, bool more)
+{
+    ssize_t done = -EAGAIN;
+    net_lock();
+    struct tcp_pcb *pcb = t->pcb;
+    if (!pcb) {
+        net_unlock();
+        return -EPIPE;
+    }
+    n = MIN(n, pcb->snd_buf);
+    if (n && tcp_write(pcb, data, (u16_t)n, (u8_t)(TCP_WRITE_FLAG_COPY | (more ? TCP_WRITE_FLAG_MORE : 0))) == ERR_OK)
+        done = (ssize_t)n;
+    if (!more || !pcb->unsent || pcb->unsent->next)      // a cork holds back less than a segment
+        tcp_output(pcb);
+    net_unlock();
+    return done;
+}
+
+static ssize_t send_chunk(struct tcp_sock *t, struct iter *it, u32 n, bool more)
+{
+    u8 small[SMALL];
+    u8 *buf = n <= SMALL ? small : kmalloc(n, 0);
+    if (!buf)
+        return -ENOBUFS;
+    struct iter mark = *it;
+    u32 got = (u32)iter_get(it, buf, n);
+    ssize_t done = got ? enqueue(t, buf, got, more) : -EFAULT;
+    if (done < (ssize_t)got) {
+        iter_revert(it, &mark);
+        u8 *skip = buf;                       // what was taken is behind us
+        if (done > 0)
+            iter_get(it, skip, (size_t)done);
+    }
+    if (buf != small)
+        kfree(buf);
+    return done;
+}
+
+static ssize_t send_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u32 flags)
+{
+    bool nonblock = flags & K_MSG_DONTWAIT, hold = (flags & K_MSG_MORE) || t->cork;
+    ssize_t total = 0;
+    while (m->it->left > 0) {
+        ssize_t err = send_error(s, t);
+        u32 room = send_room(t);
+        if (!err && room == 0) {
+            err = socket_wait(s, can_send, s->snd_timeout, nonblock);
+            if (!err)
+                continue;
+        }
+        u32 n = (u32)MIN(m->it->left, (u64)MIN(room, CHUNK));
+        if (!err)
+            err = send_chunk(t, m->it, n, hold || n < m->it->left);
+        if (err > 0) {
+            total += err;
+            continue;
+        }
+        if (err == -EAGAIN && !nonblock && t->pcb && (t->pcb->unacked || t->pcb->unsent)) {
+            t->nospace = true;
+            sleep_until(clock_mono_ns() + 1000000, true);
+            continue;
+        }
+        return total ? total : err;
+    }
+    return total;
+}
+
+ssize_t tcp_op_send(struct socket *s, struct msg *m, u32 flags)
+{
+    struct tcp_sock *t = s->priv;
+    if (flags & K_MSG_OOB)
+        return -EOPNOTSUPP;
+    if (t->phase == TCP_CONNECTING) {
+        int err = socket_wait(s, connected, s->snd_timeout, flags & K_MSG_DONTWAIT);
+        if (err)
+            return err;
+    }
+    if (m->it->left == 0)
+        return send_error(s, t);
+    mutex_lock(&t->tx_lock);
+    ssize_t n = send_loop(s, t, m, flags);
+    mutex_unlock(&t->tx_lock);
+    return n;
+}
+
+// --- recv -----------------------------------------------------------------------------------------------------------------
+
+static bool can_recv(struct socket *s)
+{
+    struct tcp_sock *t = s->priv;
+    return t->rx_bytes > 0 || s->error || t->fin_received || t->shut_rd || t->phase == TCP_DEAD || t->phase == TCP_IDLE;
+}
+
+// Copies up to `want` bytes from `skip` bytes after the start of the queue, without the lock: only readers, who hold rx_lock,
+// take pbufs off; the softirq appends. Returns the bytes copied.
+static size_t copy_out(struct tcp_sock *t, struct iter *it, size_t skip, size_t want, bool discard)
+{
+    size_t avail = t->rx_bytes - MIN(skip, (size_t)t->rx_bytes), done = 0;
+    size_t off = t->rx_off + skip;
+    struct pbuf *p = t->rx_head;
+    want = MIN(want, avail);
+    while (done < want && p) {
+        if (off >= p->len) {
+            off -= p->len;
+            p = p->next;
+            continue;
+        }
+        size_t n = MIN(want - done, (size_t)p->len - off);
+        size_t put = discard ? n : iter_put(it, (u8 *)p->payload + off, n);
+        done += put;
+        off += put;
+        if (put < n)
+            break;
+    }
+    return done;
+}
+
+// Takes `n` bytes off the queue and opens the window by as much.
+static void consume(struct tcp_sock *t, size_t n)
+{
+    net_lock();
+    t->rx_bytes -= (u32)n;
+    if (t->pcb)
+        for (size_t left = n; left > 0;) {
+            u16 step = (u16)MIN(left, (size_t)0xffff);
+            tcp_recved(t->pcb, step);
+            left -= step;
+        }
+    n += t->rx_off;
+    while (t->rx_head && n >= t->rx_head->len) {
+        struct pbuf *p = t->rx_head;
+        n -= p->len;
+        t->rx_head = p->next;
+        if (!t->rx_head)
+            t->rx_tail = NULL;
+        p->next = NULL;
+        p->tot_len = p->len;
+        pbuf_free(p);
+        t->rx_bufs--;
+    }
+    t->rx_off = (u32)n;
+    net_unlock();
+}
+
+// Why there is no more: -errno, 0 for the end of the stream, 1 when waiting may help.
+static int recv_end(struct socket *s, struct tcp_sock *t)
+{
+    if (s->error)
+        return socket_take_error(s);
+    if (t->fin_received || t->shut_rd || t->phase == TCP_DEAD)
+        return 0;
+    return t->phase == TCP_IDLE || t->phase == TCP_LISTENING ? -ENOTCONN : 1;
+}
+
+static ssize_t recv_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u32 flags)
+{
+    size_t len = m->it->left, done = 0;
+    size_t target = flags & K_MSG_WAITALL ? len : MIN((size_t)s->rcvlowat, len);
+    bool peek = flags & K_MSG_PEEK, discard = flags & K_MSG_TRUNC;
+    for (;;) {
+        size_t n = copy_out(t, m->it, peek ? done : 0, len - done, discard);
+        if (n == 0 && t->rx_bytes > (peek ? done : 0) && len > done)
+            return done ? (ssize_t)done : -EFAULT;
+        if (n && !peek)
+            consume(t, n);
+        done += n;
+        if (done >= target)
+            return (ssize_t)done;
+        if (t->rx_bytes > (peek ? done : 0))
+            continue;
+        int why = done && s->error ? 0 : recv_end(s, t);
+        if (why != 1)
+            return done ? (ssize_t)done : why;
+        if (peek && done)                     // no way to wait for more than is there without taking it
+            return (ssize_t)done;
+        why = socket_wait(s, can_recv, s->rcv_timeout, flags & K_MSG_DONTWAIT);
+        if (why)
+            return done ? (ssize_t)done : why;
+    }
+}
+
+ssize_t tcp_op_recv(struct socket *s, struct msg *m, u32 flags)
+{
+    struct tcp_sock *t = s->priv;
+    if (flags & K_MSG_OOB)
+        return -EINVAL;
+    if (flags & K_MSG_ERRQUEUE)
+        return -EAGAIN;
+    if (t->phase == TCP_LISTENING || (t->phase == TCP_IDLE && !s->error))
+        return -ENOTCONN;
+    mutex_lock(&t->rx_lock);
+    ssize_t n = recv_loop(s, t, m, flags);
+    mutex_unlock(&t->rx_lock);
+    return n;
+}
