@@ -12,6 +12,7 @@
 #include "process.h"
 #include "rtc.h"
 #include "sched.h"
+#include "socket.h"
 #include "serial.h"
 #include "time.h"
 #include "virtio.h"
@@ -109,6 +110,7 @@ static void late_init(void *arg)
     dev_init();
     random_init();
     net_init();
+    socket_init();
     int err = vfs_init();
     if (err) {
         printk(LOG_EMERG, "uni: no root file system (error %d)\n", -err);

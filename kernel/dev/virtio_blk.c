@@ -264,6 +264,7 @@ static void read_serial(struct vblk *v)
             for (int i = 0; i < 20 && id[i] > ' ' && id[i] < 127; i++)
                 v->dev.serial[i] = id[i];
     }
+    virtq_cb_enable(v->q);                    // the next one done interrupts
     spin_unlock_irqrestore(&v->lock, flags);
     kfree(id);
 }

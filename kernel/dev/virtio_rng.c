@@ -21,6 +21,8 @@ struct rng {
 static void rng_request(struct rng *r)
 {
     struct virtq_buf b = { va_to_pa(r->buf), RNG_BYTES };
+    if (r->q->nr_free < r->q->size)           // the host still owes the last
+        return;
     if (virtq_add(r->q, &b, 0, 1, r) == 0)
         virtq_kick(r->q);
 }
@@ -29,10 +31,12 @@ static void rng_done(struct virtq *q)
 {
     struct rng *r = q->priv;
     u32 len;
-    if (!virtq_get(q, &len))
-        return;
-    random_mix(r->buf, len);
-    memset(r->buf, 0, RNG_BYTES);
+    do {
+        while (virtq_get(q, &len)) {
+            random_mix(r->buf, len);
+            memset(r->buf, 0, RNG_BYTES);
+        }
+    } while (!virtq_cb_enable(q) && !q->broken);
 }
 
 static void rng_timer(struct timer *t)

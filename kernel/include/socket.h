@@ -92,6 +92,10 @@ struct cmsg_view {
 };
 bool msg_next_control(const struct msg *m, u32 *at, struct cmsg_view *v, int *err);
 u64 socket_count(void);
+void socket_init(void);                         // registers the families that are linked in
+void unix_init(void) WEAK;
+void inet_init(void) WEAK;
+void netlink_init(void) WEAK;
 
 int sockopt_set_generic(struct socket *s, int name, const void *val, u32 len);
 int sockopt_get_generic(struct socket *s, int name, void *val, u32 *len);

@@ -96,7 +96,6 @@ bool inet_addrs_overlap(const struct inet_addr *a, bool a_only6, const struct in
 int inet_check_port(u16 port);                  // privileged ports: -EACCES
 struct netif *inet_netif(u32 ifindex);          // Linux's index; NULL: none
 u32 inet_ifindex(const struct netif *n);
-void inet_init(void);
 
 // linux/inet_opt.c
 void inet_opts_init(struct inet_opts *o);

@@ -23,6 +23,16 @@ void socket_family_register(int domain, int (*create)(struct socket *s))
     families[domain] = create;
 }
 
+void socket_init(void)
+{
+    if (unix_init)
+        unix_init();
+    if (inet_init)
+        inet_init();
+    if (netlink_init)
+        netlink_init();
+}
+
 u64 socket_count(void) { return nr_sockets; }
 u64 net_socket_count(void) { return nr_sockets; }
 

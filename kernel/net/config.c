@@ -170,12 +170,12 @@ static bool dhcp_pending(void)
     return false;
 }
 
-// As Linux does with ip=dhcp: the program starts with its address. Interrupts drive the exchange while we halt.
+// As Linux does with ip=dhcp: the program starts with its address.
 static void wait_for_dhcp(void)
 {
     u64 end = clock_mono_ns() + DHCP_WAIT_NS;
     while (dhcp_pending() && clock_mono_ns() < end)
-        cpu_idle();
+        sleep_until(clock_mono_ns() + 2000000, false);
     if (dhcp_pending())
         printk(LOG_WARNING, "DHCP: no answer yet; the program starts without an address\n");
 }
