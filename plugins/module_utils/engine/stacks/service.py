@@ -7,6 +7,7 @@ replaces the image's entrypoint), ``command`` is ``args`` (it replaces the image
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,12 @@ def parse_service(name: str, raw: Mapped, base: Path) -> ServiceSpec:
                 if error.code.startswith("stack."):
                     raise
                 raise place.error(error.message, hint=error.hint) from error
+    if "cpus" in options:
+        # A VM has whole CPUs; half of one is a whole one that may run half of the time.
+        number = options["cpus"]
+        options["cpus"] = math.ceil(number)
+        if number != options["cpus"]:
+            options["limits"] = {"cpu": number}
     env = _env_files(raw, base)
     env.update(options.get("env", {}))
     if env:
@@ -151,14 +158,14 @@ def _seconds(value: Any, place: Place) -> float:
     return parse_duration(expect(value, place, (str, int, float), "a duration such as 30s"), what=place.path[-1])
 
 
-def _cpus(value: Any, place: Place) -> float | int:
+def _cpus(value: Any, place: Place) -> float:
     try:
         number = float(_text(value, place))
     except ValueError:
         raise place.error(f"expected a number of CPUs, found {value!r}") from None
-    if not 0 < number <= 512:
+    if not 0.01 <= number <= 255:
         raise place.error(f"expected a number of CPUs above 0, found {value!r}")
-    return int(number) if number == int(number) else number
+    return number
 
 
 def _flag(value: Any, place: Place) -> bool:

@@ -249,7 +249,9 @@ def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
             if not path.is_file():
                 raise NotFoundError(f"the disk {source} of VM {vm.name} does not exist", code="volume.not_found")
         else:
-            raise NotFoundError(f"no volume {source!r}", code="volume.not_found")
+            from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
+
+            path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"), uid=vm.uid)
         yield monitors_base.Disk(path, read_only=rest.endswith(":ro"), **rates)
 
 
