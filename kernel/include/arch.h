@@ -43,14 +43,16 @@ void arch_thread_init_kernel(struct thread *t, void (*fn)(void *), void *arg);
 void arch_thread_init_user(struct thread *t, const struct regs *r);   // will return to the program with these registers
 int fpu_alloc(struct thread *t);
 void fpu_free(struct thread *t);
+void fpu_copy(struct thread *dst);                               // clone: the current thread's registers
 void fpu_reset(struct thread *t);                               // exec
 u32 fpu_xsave_size(void);                                       // of the frame in a signal context, without FP_XSTATE_MAGIC2
 int fpu_save_user(uptr dst);                                    // current thread; the XSAVE image with Linux's sw_reserved bytes
 int fpu_restore_user(uptr src);                                 // checked; 0 or -EFAULT, -EINVAL
 void set_fs_base(u64 v);
 void set_user_gs_base(u64 v);
-u64 get_fs_base(void);
+u64 get_fs_base(void);                                          // of the current thread, also when it used wrfsbase
 u64 get_user_gs_base(void);
+bool fsgsbase_enabled(void);                                    // CR4.FSGSBASE: the program may use wrfsbase
 
 // Machine.
 void machine_off(int code) NORETURN;      // code as in docs/guest-interface.md, "End"

@@ -41,12 +41,13 @@ struct thread {
     int tid;
     char name[16];
     struct regs *regs;          // the program's registers while in the kernel
-    u64 trap_nr, trap_error, trap_cr2;  // of its last fault, for signal contexts
     // Signals (signal.h), under process->sig_lock
     sigset_k sigmask, saved_mask;
     bool restore_mask;          // sigsuspend, ppoll, ...: saved_mask comes back after delivery
     struct sigqueue pending;
     struct sigaltstack_k altstack;
+    sigset_k sigwait;           // sigtimedwait: signals that wake it although they are blocked
+    u64 trap_nr, trap_error, trap_addr;         // of the last fault (arch sets them), for signal frames
     volatile bool interrupted;  // a signal (or exit) is pending: interruptible sleeps end, user return takes the slow path
     volatile bool resched;      // the slice is over
     // Linux's per-thread registrations

@@ -144,6 +144,12 @@ static void sync_area(struct thread *t)
     irq_restore(flags);
 }
 
+void fpu_copy(struct thread *dst)
+{
+    sync_area(current());
+    memcpy(dst->fpu, current()->fpu, area_size);
+}
+
 int fpu_error_code(unsigned vector)
 {
     struct thread *t = current();

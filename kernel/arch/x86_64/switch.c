@@ -62,6 +62,7 @@ void set_user_gs_base(u64 v)
     irq_restore(flags);
 }
 
+bool fsgsbase_enabled(void) { return cpu_features.fsgsbase; }
 u64 get_fs_base(void) { return cpu_features.fsgsbase ? rdfsbase() : current()->fs_base; }
 
 u64 get_user_gs_base(void)

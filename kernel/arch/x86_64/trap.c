@@ -41,7 +41,7 @@ static void program_fault(struct regs *r, u32 vector, int sig, int code, u64 add
     t->trap_nr = vector;
     t->trap_error = r->error;
     if (vector == 14)
-        t->trap_cr2 = addr;
+        t->trap_addr = addr;
     signal_fault(sig, code, addr, r);
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds that are killed, run out of space or run twice at once: the store stays whole and the next build repairs it."""
+"""Builds that are killed, run out of space or run twice at once: the store stays whole, the next build repairs it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def sound(root):
 
 
 def leftovers(root):
-    return [path for path in root.path.rglob(".tmp-*")]
+    return list(root.path.rglob(".tmp-*"))
 
 
 def test_killed_at_every_step(build, tmp_path, monkeypatch):

@@ -400,9 +400,9 @@ def unpacked_names(image: ImageInfo) -> set[str]:
 def _matches(entry: Descriptor, reference: Reference) -> bool:
     name = _name_of(entry)
     if reference.digest:
-        # The digest alone decides; a name beside it must be one of the image's names.
-        return bool(entry["digest"] == reference.digest and name
-                    and parse_reference(name).name == reference.name)
+        # The digest alone decides; a name beside it must be one of the image's names, where it has any.
+        return bool(entry["digest"] == reference.digest
+                    and (not name or parse_reference(name).name == reference.name))
     return name == str(reference)
 
 
