@@ -59,6 +59,7 @@ void inet_init(void)
 {
     socket_family_register(K_AF_INET, create);
     socket_family_register(K_AF_INET6, create);
+    inet_proc_init();
 }
 
 // --- Addresses ------------------------------------------------------------------------------------------------------------

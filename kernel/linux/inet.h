@@ -97,6 +97,9 @@ int inet_check_port(u16 port);                  // privileged ports: -EACCES
 struct netif *inet_netif(u32 ifindex);          // Linux's index; NULL: none
 u32 inet_ifindex(const struct netif *n);
 
+// linux/inet_proc.c
+void inet_proc_init(void);
+
 // linux/inet_opt.c
 void inet_opts_init(struct inet_opts *o);
 int inet_setopt(struct socket *s, int level, int name, const void *val, u32 len);   // 1: not one of these

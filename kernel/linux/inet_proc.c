@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc/net/{dev,tcp,tcp6,udp,udp6,route,if_inet6,sockstat} (proc(5)), and the limits programs look up under /proc/sys/net.
+#include "inet.h"
+
+#include "lwip/priv/tcp_priv.h"
+#include "lwip/udp.h"
+
+#include "fs.h"
+#include "lib.h"
+
+#include "../net/net_priv.h"
+
+static void show_dev(struct seqbuf *s)
+{
+    seq_printf(s, "Inter-|   Receive                                                |  Transmit\n");
+    seq_printf(s, " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier "
+                  "compressed\n");
+    seq_printf(s, "    lo: %7u %7u    0    0    0     0          0         0 %8u %7u    0    0    0     0       0          0\n", 0, 0, 0, 0);
+    for (struct list *n = netdevs.next; n != &netdevs; n = n->next) {
+        struct netdev *d = list_entry(n, struct netdev, node);
+        seq_printf(s, "%6s: %7lu %7lu    0 %4lu    0     0          0         0 %8lu %7lu    0 %4lu    0     0       0          0\n",
+                   d->name, d->rx_bytes, d->rx_packets, d->rx_dropped, d->tx_bytes, d->tx_packets, d->tx_dropped);
+    }
+}
+
+static void put_ip(struct seqbuf *s, const ip_addr_t *a, u16 port, bool six)
+{
+    if (!six) {
+        seq_printf(s, "%08X:%04X ", IP_IS_V4(a) ? ip_2_ip4(a)->addr : 0, port);
+        return;
+    }
+    u32 w[4] = { 0, 0, 0, 0 };
+    if (IP_IS_V6(a)) {
+        memcpy(w, ip_2_ip6(a)->addr, 16);
+    } else if (!ip_addr_isany(a)) {
+        w[2] = 0xffff0000;
+        w[3] = ip_2_ip4(a)->addr;
+    }
+    seq_printf(s, "%08X%08X%08X%08X:%04X ", w[0], w[1], w[2], w[3], port);
+}
+
+static void put_line(struct seqbuf *s, u32 i, const struct inet_addr *l, const struct inet_addr *r, bool six, u8 state, u32 tx, u32 rx,
+                     u64 ino)
+{
+    seq_printf(s, "%4u: ", i);
+    put_ip(s, &l->ip, l->port, six);
+    put_ip(s, &r->ip, r->port, six);
+    seq_printf(s, "%02X %08X:%08X 00:00000000 00000000 %5u %8d %lu 1 0000000000000000 100 0 0 10 0\n", state, tx, rx, 0, 0, ino);
+}
+
+static void header(struct seqbuf *s, bool six)
+{
+    seq_printf(s, "  sl  local_address %s remote_address%s st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
+               six ? "                        " : "", six ? "                        " : "");
+}
+
+static u8 tcp_state(const struct tcp_sock *t)
+{
+    static const u8 map[] = { [CLOSED] = 7, [LISTEN] = 10, [SYN_SENT] = 2, [SYN_RCVD] = 3, [ESTABLISHED] = 1, [FIN_WAIT_1] = 4,
+                              [FIN_WAIT_2] = 5, [CLOSE_WAIT] = 8, [CLOSING] = 11, [LAST_ACK] = 9, [TIME_WAIT] = 6 };
+    return t->phase == TCP_LISTENING ? 10 : t->pcb ? map[t->pcb->state] : 7;
+}
+
+static void show_tcp_of(struct seqbuf *s, bool six)
+{
+    u32 i = 0;
+    header(s, six);
+    for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next) {
+        struct tcp_sock *t = list_entry(n, struct tcp_sock, all_node);
+        if (!t->s || (t->s->domain == K_AF_INET6) != six || t->phase == TCP_IDLE)
+            continue;
+        u32 tx = t->pcb && t->phase == TCP_CONNECTED ? t->snd_total - MIN(t->snd_total, t->pcb->snd_buf) : 0;
+        struct inet_addr none = { .port = 0 }, *r = t->phase == TCP_LISTENING ? &none : &t->remote;
+        put_line(s, i++, &t->local, r, six, tcp_state(t), tx, t->phase == TCP_LISTENING ? t->nr_accept : t->rx_bytes, t->s->cookie);
+    }
+}
+
+static void show_udp_of(struct seqbuf *s, bool six)
+{
+    u32 i = 0;
+    header(s, six);
+    for (struct list *n = udp_socks.next; n != &udp_socks; n = n->next) {
+        struct udp_sock *u = list_entry(n, struct udp_sock, all_node);
+        if (u->pcb && (u->s->domain == K_AF_INET6) == six && u->local.port)
+            put_line(s, i++, &u->local, &u->remote, six, u->connected ? 1 : 7, 0, u->queued, u->s->cookie);
+    }
+}
+
+static void show_tcp(struct seqbuf *s) { show_tcp_of(s, false); }
+static void show_tcp6(struct seqbuf *s) { show_tcp_of(s, true); }
+static void show_udp(struct seqbuf *s) { show_udp_of(s, false); }
+static void show_udp6(struct seqbuf *s) { show_udp_of(s, true); }
+
+static void show_route(struct seqbuf *s)
+{
+    seq_printf(s, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
+    for (struct netif *n = netif_list; n; n = n->next) {
+        struct netdev *d = netdev_of(n);
+        u32 addr = netif_ip4_addr(n)->addr, mask = netif_ip4_netmask(n)->addr, gw = netif_ip4_gw(n)->addr;
+        if (!d || !addr)
+            continue;
+        if (gw && n == netif_default)
+            seq_printf(s, "%s\t%08X\t%08X\t%04X\t0\t0\t0\t%08X\t0\t0\t0\n", d->name, 0, gw, 3, 0);
+        seq_printf(s, "%s\t%08X\t%08X\t%04X\t0\t0\t0\t%08X\t0\t0\t0\n", d->name, addr & mask, 0, 1, mask);
+    }
+}
+
+static void show_if_inet6(struct seqbuf *s)
+{
+    for (struct netif *n = netif_list; n; n = n->next) {
+        char name[16];
+        inet_ifname(n, name);
+        for (int i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
+            const ip6_addr_t *a = netif_ip6_addr(n, i);
+            bool lo = !netdev_of(n);
+            if (!ip6_addr_isvalid(netif_ip6_addr_state(n, i)))
+                continue;
+            for (int k = 0; k < 4; k++)
+                seq_printf(s, "%08x", lwip_htonl(a->addr[k]));
+            seq_printf(s, " %02x %02x %02x %02x %8s\n", inet_ifindex(n), lo ? 128 : 64,
+                       lo ? 0x10 : ip6_addr_islinklocal(a) ? 0x20 : 0, 0x80, name);
+        }
+    }
+}
+
+static u32 length(const struct tcp_pcb *p)
+{
+    u32 n = 0;
+    for (; p; p = p->next)
+        n++;
+    return n;
+}
+
+static void show_sockstat(struct seqbuf *s)
+{
+    u32 tcp = 0, udp = 0;
+    for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next)
+        tcp++;
+    for (struct list *n = udp_socks.next; n != &udp_socks; n = n->next)
+        udp++;
+    seq_printf(s, "sockets: used %lu\nTCP: inuse %u orphan 0 tw %u alloc %u mem 0\nUDP: inuse %u mem 0\n", socket_count(), tcp,
+               length(tcp_tw_pcbs), length(tcp_active_pcbs), udp);
+}
+
+static void show_somaxconn(struct seqbuf *s) { seq_printf(s, "4096\n"); }
+static void show_port_range(struct seqbuf *s) { seq_printf(s, "32768\t60999\n"); }
+static void show_buffer_max(struct seqbuf *s) { seq_printf(s, "212992\n"); }
+
+void inet_proc_init(void)
+{
+    static const struct { const char *path; void (*show)(struct seqbuf *); } files[] = {
+        { "/proc/net/dev", show_dev }, { "/proc/net/tcp", show_tcp }, { "/proc/net/tcp6", show_tcp6 }, { "/proc/net/udp", show_udp }, { "/proc/net/udp6", show_udp6 },
+        { "/proc/net/route", show_route }, { "/proc/net/if_inet6", show_if_inet6 }, { "/proc/net/sockstat", show_sockstat },
+        { "/proc/sys/net/core/somaxconn", show_somaxconn }, { "/proc/sys/net/ipv4/ip_local_port_range", show_port_range },
+        { "/proc/sys/net/core/rmem_max", show_buffer_max }, { "/proc/sys/net/core/wmem_max", show_buffer_max },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+        proc_register(files[i].path, 0444, files[i].show, NULL);
+}
