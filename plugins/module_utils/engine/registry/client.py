@@ -218,25 +218,30 @@ class RegistryClient:
 
         :raises RegistryError: also ``registry.refused`` when the bytes do not match the digest
         """
-        query = f"?mount={digest}&from={mount_from}" if mount_from else ""
         scope = push_scope(repository)
-        response = self.transport.request(
-            "POST", f"/v2/{repository}/blobs/uploads/{query}", scope=scope, body=b"", accept=(201, 202),
-            what=f"beginning the upload of {digest[:19]}")
-        response.text()
-        if response.status == 201:
+        location = self._begin_upload(repository, digest, mount_from)
+        if not location:
             return "mounted"
-        location = self._location(response)
-        location = self._send_blob(location, scope, digest, size, source)
+        location = self._send_blob(repository, location, digest, size, source)
         response = self.transport.request(
             "PUT", _with_digest(location, digest), scope=scope, body=b"", accept=(201,),
             headers={"Content-Type": "application/octet-stream"}, what=f"finishing the upload of {digest[:19]}")
         response.text()
         return "uploaded"
 
-    def _send_blob(self, location: str, scope: str, digest: str, size: int, source: BlobSource) -> str:
+    def _begin_upload(self, repository: str, digest: str, mount_from: str = "") -> str:
+        """Where to send a blob; empty when the registry has mounted it."""
+        query = f"?mount={digest}&from={mount_from}" if mount_from else ""
+        response = self.transport.request(
+            "POST", f"/v2/{repository}/blobs/uploads/{query}", scope=push_scope(repository), body=b"",
+            accept=(201, 202), what=f"beginning the upload of {digest[:19]}")
+        response.text()
+        return self._location(response) if response.status == 202 else ""
+
+    def _send_blob(self, repository: str, location: str, digest: str, size: int, source: BlobSource) -> str:
         """One PATCH with everything; after a break another one with the rest (section "Pushing a blob in chunks")."""
         start = 0
+        scope = push_scope(repository)
         what = f"uploading {digest[:19]}"
         for attempt in range(4):
             headers = {"Content-Type": "application/octet-stream"}
@@ -255,10 +260,15 @@ class RegistryClient:
             location, start = self._status(location, scope, what)
             if start >= size:
                 return location
+            if start == 0:
+                location = self._begin_upload(repository, digest)
         return location
 
     def _status(self, location: str, scope: str, what: str) -> tuple[str, int]:
-        """Where an upload stands: its location and the number of bytes that arrived."""
+        """Where an upload stands: its location and the number of bytes that arrived.
+
+        Registries say ``0-0`` for one byte and for none, so that counts as: begin anew.
+        """
         response = self.transport.request("GET", location, scope=scope, accept=(204,), what=what)
         response.text()
         match = _RANGE.fullmatch(response.header("Range"))

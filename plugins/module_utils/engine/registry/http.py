@@ -220,7 +220,8 @@ class Transport:
             return self._once(connection, method, target, headers, body, length)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
             connection.close()
-            if fresh:
+            # A stream may have arrived in part: who sends one must ask how far it came.
+            if fresh or callable(body):
                 raise
             # The registry closed a connection that had been idle: that says nothing about this request.
             return self._once(connection, method, target, headers, body, length)
