@@ -73,6 +73,8 @@ class Server:
 
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.httpd.daemon_threads = True
+        # A client that goes away is part of the tests.
+        self.httpd.handle_error = lambda *_words: None
         self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}"
         self.thread = threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.02})
         self.thread.start()
@@ -135,7 +137,7 @@ def test_a_broken_download_goes_on_where_it_broke(server, client, ranges):
     server.routes["GET", f"/v2/x/blobs/{DIGEST}"] = blob_route([1000, 500_000 + (0 if ranges else 1000)], ranges)
     assert fetch(client()) == BLOB
     assert [headers.get("Range") for _method, _path, headers in server.seen] == [
-        None, "bytes=1000-", f"bytes={501_000 if ranges else 501_000}-"]
+        None, "bytes=1000-", "bytes=501000-"]
 
 
 def test_a_download_that_always_breaks_is_given_up(server, client):
@@ -193,9 +195,9 @@ def test_an_index_leads_to_the_right_platform(server, tmp_path):
     inner = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "layers": []}).encode()
     digest = "sha256:" + hashlib.sha256(inner).hexdigest()
 
-    def index(architecture, size=len(inner)):
+    def index(architecture, extra=0):
         return json.dumps({"mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
-            {"mediaType": MANIFEST, "digest": digest, "size": size,
+            {"mediaType": MANIFEST, "digest": digest, "size": len(inner) + extra,
              "platform": {"os": "linux", "architecture": architecture}}]}).encode()
 
     server.manifest(inner, reference=digest)
@@ -205,7 +207,7 @@ def test_an_index_leads_to_the_right_platform(server, tmp_path):
         api.pull(Root(tmp_path), "x:v1", connection=connection)
     assert caught.value.code == "registry.platform"
     assert "linux/arm64" in caught.value.hint
-    server.manifest(index("amd64", len(inner) + 1))
+    server.manifest(index("amd64", 1))
     with pytest.raises(VerifyError):
         api.pull(Root(tmp_path), "x:v1", connection=connection)
     server.manifest(index("amd64"))
