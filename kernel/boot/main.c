@@ -91,9 +91,11 @@ static void donate(const char *start, const char *end)
     page_donate(kernel_pa(start), kernel_pa(end));
 }
 
-static NORETURN void start_program(void)
+static void start_program(void)
 {
     int err = process_start_init();
+    if (!err)
+        return;                     // it runs
     vfs_sync_all();
     printk(LOG_EMERG, "uni: no program was started (error %d)\n", -err);
     struct kv kv = { "status", NULL, 127 };

@@ -80,7 +80,10 @@ static void correct_rate(u64 tsc, u64 real)
     u64 real_ns = real - edge_real, ticks = tsc - edge_tsc, rate = clock_rate();
     if (real_ns > 2 * LAST_GAP * NSEC_PER_SEC || !ticks)
         return;
-    u64 mult = (u64)(((unsigned __int128)real_ns << 32) / ticks);
+    if (real_ns >> 32 >= ticks)
+        return;                         // slower than 1 Hz: nonsense, and the division would overflow
+    u64 mult, rest;                     // real_ns * 2^32 / ticks
+    __asm__("divq %4" : "=a"(mult), "=d"(rest) : "a"(real_ns << 32), "d"(real_ns >> 32), "r"(ticks) : "cc");
     u64 diff = mult > rate ? mult - rate : rate - mult;
     u64 limit = settled ? rate / 1000000 * MAX_STEP / (gap / FIRST_GAP) : rate / 100;
     if (diff > limit)

@@ -66,6 +66,7 @@ void trap_paranoid(struct regs *r, u32 vector);
 void user_return(struct regs *r);
 u64 ex_table_find(u64 rip);     // fixup address, or 0
 extern char vector_stubs[];
+extern u8 cpu_has_smap;         // for the assembly files
 void syscall_entry(void);
 void context_switch(u64 *save_sp, u64 next_sp);
 void kernel_thread_start(void);

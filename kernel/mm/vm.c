@@ -378,6 +378,8 @@ int vm_protect(u64 addr, u64 len, u32 prot)
 void vm_destroy_user(void)
 {
     struct mm *mm = the_mm();
+    if (!mm->vmas.root)
+        return;                     // the first program: vm_init_user has not even made the lock
     rw_write_lock(&mm->lock);
     vm_unmap_locked(mm, 0, USER_MAX);
     rw_write_unlock(&mm->lock);

@@ -82,6 +82,7 @@ static void set_control_registers(void)
     cr4 |= f->smep ? BIT(20) : 0;
     cr4 |= f->smap ? BIT(21) : 0;
     write_cr4(cr4);
+    cpu_has_smap = f->smap;
     write_cr0((read_cr0() & ~BIT(2)) | BIT(1) | BIT(5) | BIT(16) | BIT(18));    // MP, NE, WP, AM; not EM
 }
 

@@ -63,7 +63,7 @@ static void kernel_page_fault(struct regs *r, u64 addr)
     u64 fix = ex_table_find(r->rip);
     if (!fix || addr >= USER_MAX || (r->error & 16))
         panic_regs(r, "page fault in the kernel at address 0x%lx", addr);
-    if (the_process && current()->proc && vm_fault(addr, (u32)r->error) == 0)
+    if (the_process && vm_fault(addr, (u32)r->error) == 0)
         return;
     r->rip = fix;
 }
