@@ -14,7 +14,8 @@ from . import case
 BUILD = case.HERE / "build"
 COMMON = ["-O1", "-std=gnu11", "-static", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", "-pthread", "-Wno-missing-field-initializers"]
 #: The programs hand nonsense to the system on purpose; the compilers' warnings about that are not wanted.
-QUIET = ["-Wno-nonnull", "-Wno-unused-result", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-deprecated-declarations"]
+QUIET = ["-Wno-nonnull", "-Wno-unused-result", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-deprecated-declarations",
+         "-Wno-alloc-size-larger-than"]
 #: musl-gcc hides the kernel's own headers; behind musl's they do no harm.
 MUSL_HEADERS = ["-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"]
 BLOCK_SIZES = {"4k": 4096, "1k": 1024}
