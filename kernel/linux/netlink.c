@@ -153,6 +153,8 @@ static void put_link(struct nl_out *o, struct netif *n, u16 flags)
     end(o);
 }
 
+static u8 prefix_length(u32 mask) { return mask ? (u8)(32 - __builtin_ctz(lwip_ntohl(mask))) : 0; }
+
 static void put_addr4(struct nl_out *o, struct netif *n)
 {
     u32 addr = netif_ip4_addr(n)->addr, mask = netif_ip4_netmask(n)->addr;
@@ -162,7 +164,7 @@ static void put_addr4(struct nl_out *o, struct netif *n)
     if (!m)
         return;
     m->ifa_family = K_AF_INET;
-    m->ifa_prefixlen = (u8)__builtin_popcountll(mask);
+    m->ifa_prefixlen = prefix_length(mask);
     m->ifa_flags = IFA_F_PERMANENT;
     m->ifa_scope = lo ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
     m->ifa_index = inet_ifindex(n);
@@ -220,7 +222,7 @@ static void put_routes(struct nl_out *o, struct netif *n)
         attr_u32(o, RTA_OIF, inet_ifindex(n));
         end(o);
     }
-    if (route_begin(o, (u8)__builtin_popcountll(mask), RT_SCOPE_LINK)) {
+    if (route_begin(o, prefix_length(mask), RT_SCOPE_LINK)) {
         attr_u32(o, RTA_DST, addr & mask);
         attr_u32(o, RTA_PREFSRC, addr);
         attr_u32(o, RTA_OIF, inet_ifindex(n));
