@@ -332,4 +332,5 @@ void virtio_register(struct virtio_dev *d)
 void dev_init(void)
 {
     virtio_mmio_scan();
+    virtio_pci_scan();
 }
