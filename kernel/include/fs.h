@@ -45,6 +45,8 @@ struct file {
     void *priv;                 // of the ops: pipe end, socket, epoll, ...
     struct list epoll_watches;  // epoll items on this file (linux/epoll.c), under epoll's lock
     u32 locks;                  // flock/fcntl: something is held
+    u64 ra_next;                // read-ahead: the page index at which a sequential reader continues
+    u32 ra_pages;               // and the present window
 };
 
 struct file *file_get(struct file *f);
@@ -77,6 +79,9 @@ struct inode_ops {              // directories and attributes; inode->lock of th
     int (*rmdir)(struct inode *dir, const char *name, size_t len, struct inode *victim);
     int (*rename)(struct inode *from, const char *name, size_t len, struct inode *to, const char *nname, size_t nlen, u32 flags);
     ssize_t (*readlink)(struct inode *ino, char *buf, size_t size);
+    // Links that name an object instead of a text (/proc/self/fd/N): the place, counted; NULL: use readlink. Optional.
+    struct path *(*follow)(struct inode *ino);
+    struct inode *(*tmpfile)(struct inode *dir, u32 mode);                         // O_TMPFILE: a file without a name
     int (*setattr)(struct inode *ino, const struct setattr *a);
     int (*getattr)(struct inode *ino, struct kstat *st);                           // default: from the inode
     int (*fallocate)(struct inode *ino, int mode, u64 off, u64 len);
@@ -89,9 +94,10 @@ struct inode_ops {              // directories and attributes; inode->lock of th
 
 struct mapping {                // the page cache of one inode
     spinlock_t lock;
-    struct rbtree pages;        // or a radix tree: fs/pagecache.c's own business
-    void *root;
+    void *root;                 // fs/radix.c
     u64 nr, nr_dirty;
+    struct mutex wb_lock;       // one writer back at a time
+    int wb_error;               // a write back failed: the next fsync says so
 };
 
 struct inode {
@@ -104,12 +110,16 @@ struct inode {
     struct superblock *sb;
     struct mutex lock;                   // directory contents; size, truncate and write of files
     struct mapping mapping;
-    struct list sb_node;                 // inode cache
+    struct list sb_node;                 // inode cache (fs/inode.c)
+    struct list dirty_node;              // write back: superblock's list of inodes with dirty pages or attributes
+    u32 iflags;                          // I_*
+    u64 lru_scan;                        // page index at which the reclaimer continues
     struct list locks;                   // flock and fcntl locks (fs/locks.c)
     struct waitq lock_wait;
-    void *priv;                          // of the file system; AF_UNIX: the bound socket; fifo: the pipe
-    bool dirty;
+    void *priv;                          // AF_UNIX: the bound socket; fifo: the pipe; else of the file system (ext2 does not use it)
+    bool dirty;                          // attributes newer than on disk
 };
+enum { I_FREEING = 1, I_DIRTY_TIME = 2, I_DIRTY_META = 4, I_MMAPPED = 8, I_NOCACHE = 16 };
 struct inode *inode_get(struct inode *i);
 void inode_put(struct inode *i);
 
@@ -121,13 +131,16 @@ struct superblock {
     struct inode *root;
     const struct sb_ops *ops;
     void *priv;
+    struct list dirty_inodes;            // under icache lock (fs/inode.c)
+    u32 mount_flags;                     // MS_NOSUID, MS_NODEV, MS_NOEXEC, ... as mount(2) has them
 };
 struct kstatfs {
     u64 type, bsize, blocks, bfree, bavail, files, ffree, namelen, frsize, flags;
 };
 struct sb_ops {
     int (*statfs)(struct superblock *sb, struct kstatfs *st);
-    int (*sync)(struct superblock *sb);
+    int (*sync)(struct superblock *sb);           // everything is on the disk when it returns
+    int (*writeback)(struct superblock *sb);      // optional: as sync, without the device's flush
     void (*free_inode)(struct inode *i);      // the last reference went; nlink 0: remove from disk
     int (*unmount)(struct superblock *sb);
 };
@@ -149,11 +162,19 @@ int vfs_write_file(const char *path, const void *data, size_t n, u32 mode, u32 u
 int vfs_mkdir(const char *path, u32 mode);
 int vfs_stat(struct file *f, struct kstat *st);
 void vfs_sync_all(void);
+void vfs_shutdown(void);              // the machine ends: everything on disk, file systems marked clean and read-only
 // Used by AF_UNIX: binding makes a socket inode at path, connecting finds it.
 int vfs_mknod(const char *path, u32 mode, u64 rdev, struct inode **out);
 struct inode *vfs_lookup_inode(const char *path);
 // openat-like, for the system calls of linux/: resolves a user path at dirfd. Flags AT_*, O_*.
 struct file *vfs_openat(int dirfd, const char *path, u32 flags, u32 mode);
+
+// Opening a fifo's inode: linux/pipe.c sets f->ops and f->priv; waits for the other end as fifo(7) says.
+int fifo_open(struct file *f) WEAK;
+// How an open file shows in /proc/self/fd and /proc/self/maps: a path or "socket:[7]".
+ssize_t file_name(struct file *f, char *buf, size_t size);
+// A tmpfs file without a name, for shared anonymous memory and memfd_create: O_RDWR. err_ptr on failure.
+struct file *shmem_file(const char *name, u64 size);
 
 // Page cache, for mm/fault.c: the page of a file, read in if need be; err_ptr(-EIO) past the end (SIGBUS). A reference.
 struct page *pagecache_fault(struct file *f, u64 index, bool write_shared);
@@ -176,5 +197,6 @@ struct seqbuf;
 void proc_register(const char *path, u32 mode, void (*show)(struct seqbuf *s), ssize_t (*store)(const char *buf, size_t n));
 void seq_printf(struct seqbuf *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void seq_write(struct seqbuf *s, const void *data, size_t n);
+int seq_tid(const struct seqbuf *s);                               // the TID of /proc/self/task/TID/..., else 1
 
 #endif
