@@ -223,7 +223,6 @@ static bool short_link(const struct ext2_inode *e)
 
 static void delete_on_disk(struct ext2_inode *e)
 {
-    struct ext2_fs *fs = FS(e);
     u32 fmt = e->vfs.mode & S_IFMT;
     if (fmt == S_IFREG || fmt == S_IFDIR || (fmt == S_IFLNK && !short_link(e)))
         ext2_punch(e, 0, ~0ull);

@@ -34,7 +34,7 @@ ssize_t pc_read(struct file *f, struct iter *it, u64 *pos)
     while (it->left && at < i->size) {
         u64 index = at >> PAGE_SHIFT, off = at & ~PAGE_MASK;
         size_t n = MIN(MIN(PAGE_SIZE - off, it->left), i->size - at), done;
-        struct page *p;
+        struct page *p = NULL;
         if (pc_in_memory(i) && !(p = pc_find(i, index))) {      // a hole
             done = iter_zero(it, n);
         } else {

@@ -11,6 +11,7 @@
 #include "page.h"
 
 #include <linux/fcntl.h>
+#include <linux/fs.h>
 #include <linux/stat.h>
 
 #define NAME_LEN_MAX 255

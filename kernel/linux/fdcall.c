@@ -5,6 +5,7 @@
 #include "locks.h"
 #include "signal.h"
 
+#include <asm/ioctls.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 

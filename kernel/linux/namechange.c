@@ -5,6 +5,8 @@
 #include <linux/fs.h>
 #include <linux/mount.h>
 
+#define UMOUNT_NOFOLLOW 8            // umount2(2)
+
 // Calls fn with the base and text of a user's name.
 static long with_name(int dirfd, uptr user, long (*fn)(struct path *base, const char *name, u64 a, u64 b), u64 a, u64 b)
 {
