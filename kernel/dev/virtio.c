@@ -309,6 +309,8 @@ static const struct virtio_driver drivers[] = {
     { VIRTIO_ID_BLOCK, "virtio-blk", virtio_blk_probe },
     { VIRTIO_ID_RNG, "virtio-rng", virtio_rng_probe },
     { VIRTIO_ID_NET, "virtio-net", virtio_net_probe },
+    { VIRTIO_ID_CONSOLE, "virtio-console", virtio_console_probe },
+    { VIRTIO_ID_BALLOON, "virtio-balloon", virtio_balloon_probe },
 };
 
 void virtio_register(struct virtio_dev *d)
