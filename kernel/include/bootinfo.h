@@ -6,7 +6,9 @@
 #include "types.h"
 
 #define KERNEL_BASE 0xffffffff80000000ul
+#ifndef VMEMMAP
 #define VMEMMAP 0xffffe00000000000ul        // struct page of every frame
+#endif
 #define VMALLOC_START 0xffffc00000000000ul
 #define VMALLOC_END 0xffffc10000000000ul
 #define DEVMAP_START 0xffffc20000000000ul   // map_device()

@@ -34,7 +34,9 @@ enum {
     PA_USER = 4,      // for the program: refused while only the kernel's reserve is left
 };
 
+#ifndef DIRECT_MAP
 #define DIRECT_MAP 0xffff800000000000ul   // all physical memory, writable and never executable
+#endif
 
 static inline void *pa_to_va(u64 pa) { return (void *)(DIRECT_MAP + pa); }
 static inline u64 va_to_pa(const void *va) { return (u64)va - DIRECT_MAP; }   // direct map only; kernel text: see arch.h
