@@ -411,11 +411,7 @@ static void etc_files(void)
     t->n = 0;
     line(t, host, "", "");
     place_file("/etc/hostname", 0644, 0, 0, t->buf, t->n);
-    t->n = 0;
-    for (u32 n = 0; n < boot_config.search.n; n++)
-        line(t, "search ", boot_config.search.v[n], "");
-    for (u32 n = 0; n < boot_config.dns.n; n++)
-        line(t, "nameserver ", boot_config.dns.v[n], "");
+    t->n = net_resolv_conf(t->buf, sizeof(t->buf));
     if (t->n)
         place_file("/etc/resolv.conf", 0644, 0, 0, t->buf, t->n);
     kfree(t);
