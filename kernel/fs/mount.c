@@ -2,6 +2,7 @@
 // Mounts, the first tree, and files laid over it. A mount point need not exist on the disk: the name cache holds it.
 #include "blk.h"
 #include "boot.h"
+#include "net.h"
 #include "printk.h"
 #include "process.h"
 #include "vfs.h"
