@@ -14,7 +14,6 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ from ansible_collections.uni.engine.plugins.module_utils.daemon import methods
 from ansible_collections.uni.engine.plugins.module_utils.daemon.events import Events
 from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import RpcServer, allow
 from ansible_collections.uni.engine.plugins.module_utils.daemon.supervisor import Supervisor
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UniError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 SOCKET = "unid.sock"
-EVENTS = "events.log"
+EVENTS = "events.jsonl"
 VERSION = "0.1.0"
 
 _log = logging.getLogger("unid")
@@ -46,18 +45,18 @@ class Options:
     key: Path | None = None
 
 
-def parse(argv: Sequence[str]) -> Options:
-    """Options from a command line. :raises UsageError: they do not fit together"""
-    parser = argparse.ArgumentParser(prog="unid", description="Serve Uni on a UNIX socket.")
-    parser.add_argument("--root", help="the root directory (default: UNI_ROOT, else the user's)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The daemon's options, beside the root directory."""
     parser.add_argument("--socket", type=Path, help=f"where to listen (default: ROOT/run/{SOCKET})")
     parser.add_argument("--group", help="members of this group may use the daemon, which is as good as being its user")
     parser.add_argument("--registry", metavar="ADDRESS:PORT", help="serve an OCI registry there")
     parser.add_argument("--registry-htpasswd", type=Path, metavar="FILE", help="users of the registry (htpasswd -B)")
     parser.add_argument("--registry-cert", type=Path, metavar="FILE", help="the registry's certificate (PEM)")
     parser.add_argument("--registry-key", type=Path, metavar="FILE", help="its private key (PEM)")
-    args = parser.parse_args(argv)
-    root = Root.resolve(args.root)
+
+
+def options_of(args: argparse.Namespace, root: Root) -> Options:
+    """What the daemon was told. :raises UsageError: it does not fit together"""
     options = Options(root, args.socket or root.run / SOCKET, _group(args.group), _address(args.registry),
                       args.registry_htpasswd, args.registry_cert, args.registry_key)
     if (options.certificate is None) != (options.key is None):
@@ -108,7 +107,8 @@ async def serve(options: Options) -> None:
     events = Events(options.root.log / EVENTS)
     events.start()
     supervisor = Supervisor(options.root)
-    server = RpcServer(methods.build(options.root, events, VERSION), allow({0, os.geteuid()}, options.group))
+    table = methods.build(options.root, events, supervisor, VERSION)
+    server = RpcServer(table, allow({0, os.geteuid()}, options.group))
     await server.start(options.socket, group=options.group)
     registry = await _start_registry(options) if options.registry else None
     await supervisor.start()
@@ -166,12 +166,7 @@ def _notify(state: str) -> None:
             notify.sendall(state.encode())
 
 
-def main(argv: Sequence[str]) -> int:
-    """The entry of `unid`."""
+def run(options: Options) -> None:
+    """Serve until told to stop, with a log on stderr."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        asyncio.run(serve(parse(argv)))
-    except UniError as error:
-        sys.stderr.write(f"unid: {error}\n")
-        return error.exit_status
-    return 0
+    asyncio.run(serve(options))

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.daemon.events import Events
 from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import Methods
+from ansible_collections.uni.engine.plugins.module_utils.daemon.supervisor import Supervisor
 from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
 from ansible_collections.uni.engine.plugins.module_utils.engine.images import api as images
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -20,9 +23,10 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import 
 from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
 
-def build(root: Root, events: Events, version: str) -> Methods:
+def build(root: Root, events: Events, supervisor: Supervisor, version: str) -> Methods:
     """The table of all methods on one root."""
     methods = Methods(version)
+    started = time.time()
     for prefix, group in (("vm", VmMethods(root)), ("image", ImageMethods(root)), ("stack", StackMethods(root)),
                           ("volume", VolumeMethods(root)), ("kernel", KernelMethods(root))):
         for name in dir(type(group)):
@@ -34,7 +38,13 @@ def build(root: Root, events: Events, version: str) -> Methods:
         async for event in events.subscribe():
             yield event
 
+    def status() -> dict[str, Any]:
+        """How the daemon is: version, root directory, pid, seconds since its start, keepers it watches."""
+        return {"version": version, "root": str(root.path), "pid": os.getpid(), "uptime": int(time.time() - started),
+                "keepers": supervisor.watched()}
+
     methods.add("events.subscribe", subscribe)
+    methods.add("daemon.status", status)
     return methods
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the daemon adds to the keepers: VMs come back after a reboot of the host, and a keeper that was killed is replaced.
+"""What the daemon adds to the keepers: VMs come back after a reboot of the host, and a killed keeper is replaced.
 
 Restarts, health checks and auto-removal are each VM's keeper's work and need no daemon. Killing or restarting the
 daemon touches no VM: it only looks.

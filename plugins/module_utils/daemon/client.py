@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Talking to the daemon: a small synchronous JSON-RPC client without imports that cost time."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UniError
+
+MAX_LINE = 64 << 20
+
+
+class Client:
+    """One connection. :raises HostError: code ``daemon.unreachable``"""
+
+    def __init__(self, path: Path, *, timeout: float | None = None) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise HostError(f"no daemon answers on {path}: {error.strerror or error}", code="daemon.unreachable",
+                            hint="start it: uni daemon run, or systemctl start unid") from error
+        self._file = self._socket.makefile("rb")
+        self._number = 0
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection, and with it every stream."""
+        self._file.close()
+        self._socket.close()
+
+    def call(self, method: str, **params: Any) -> Any:
+        """The result of a method.
+
+        :raises UniError: what the daemon answered, with the engine's code
+        """
+        identity = self._send(method, params)
+        for message in self._messages():
+            if message.get("id") == identity and "method" not in message:
+                return _result(message)
+        raise HostError("the daemon closed the connection", code="daemon.closed")
+
+    def stream(self, method: str, **params: Any) -> Iterator[Any]:
+        """The items of a streaming method, as they come."""
+        identity = self._send(method, params)
+        for message in self._messages():
+            if message.get("method") == "stream" and message["params"].get("id") == identity:
+                yield message["params"]["item"]
+            elif message.get("id") == identity:
+                _result(message)
+                return
+
+    def _send(self, method: str, params: dict[str, Any]) -> int:
+        self._number += 1
+        request = {"jsonrpc": "2.0", "id": self._number, "method": method, "params": params}
+        try:
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            raise HostError(f"the daemon went away: {error.strerror or error}", code="daemon.closed") from error
+        return self._number
+
+    def _messages(self) -> Iterator[dict[str, Any]]:
+        while True:
+            try:
+                line = self._file.readline(MAX_LINE)
+            except OSError as error:
+                raise HostError(f"the daemon went away: {error.strerror or error}", code="daemon.closed") from error
+            if not line:
+                return
+            message = json.loads(line)
+            if isinstance(message, dict):
+                yield message
+
+
+def _result(message: dict[str, Any]) -> Any:
+    error = message.get("error")
+    if error is None:
+        return message.get("result")
+    data = error.get("data") or {}
+    raise UniError(data.get("message", error.get("message", "")), code=data.get("code", "daemon.error"),
+                   hint=data.get("hint", ""))
