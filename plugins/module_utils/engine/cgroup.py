@@ -58,24 +58,20 @@ def directory(vm_id: str) -> Path | None:
     return None if base is None else base / GROUP / vm_id
 
 
-def prepare(vm_id: str, limits: Mapping[str, Any], home: Path) -> Path | None:
-    """Make the VM's cgroup and set its limits; None when nothing is limited and none can be made.
+def prepare(vm_id: str, limits: Mapping[str, Any], home: Path) -> Path:
+    """Make the VM's cgroup and set its limits.
 
     :param home: the VM's directory: I/O is limited on the disk that holds it
     :raises HostError: code ``cgroup.unavailable``: a limit was asked for that the host cannot keep
     """
     path = directory(vm_id)
     if path is None or not os.access(path.parent.parent, os.W_OK):
-        if limits:
-            raise HostError("resource limits need cgroup v2, writable for this user", code="cgroup.unavailable",
-                            hint="run as root on a host with the unified hierarchy, or leave limits out")
-        return None
+        raise HostError("resource limits need cgroup v2, writable for this user", code="cgroup.unavailable",
+                        hint="run as root on a host with the unified hierarchy, or leave limits out")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        if limits:
-            raise HostError(f"cannot make the cgroup {path}: {error.strerror}", code="cgroup.unavailable") from error
-        return None
+        raise HostError(f"cannot make the cgroup {path}: {error.strerror}", code="cgroup.unavailable") from error
     apply(vm_id, limits, home)
     return path
 
@@ -87,6 +83,8 @@ def apply(vm_id: str, limits: Mapping[str, Any], home: Path) -> None:
     """
     path = directory(vm_id)
     if path is None or not path.is_dir():
+        if limits:
+            prepare(vm_id, limits, home)
         return
     wanted = {file: (controller, text) for controller, file, text in settings(limits, _disk(home))}
     for file, text in UNLIMITED.items():
@@ -98,6 +96,13 @@ def apply(vm_id: str, limits: Mapping[str, Any], home: Path) -> None:
         if not _write(path / file, text):
             raise HostError(f"this host cannot limit {controller} by cgroup v2 ({path / file})",
                             code="cgroup.controller", hint="is that controller bound to cgroup v1? leave the limit out")
+
+
+def enter(vm_id: str, pid: int) -> None:
+    """Move a running QEMU into its VM's cgroup, for limits that it did not have when it started."""
+    path = directory(vm_id)
+    if path is not None and path.is_dir() and pid > 1:
+        _write(path / "cgroup.procs", str(pid))
 
 
 def remove(vm_id: str) -> None:

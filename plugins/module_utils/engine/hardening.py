@@ -118,7 +118,7 @@ def report(pid: int, *, cgroup: str = "") -> list[Measure]:
         Measure("descriptor_limit", _limit(pid, "Max open files") not in ("", "unlimited"),
                 f"RLIMIT_NOFILE {_limit(pid, 'Max open files')}"),
     ]
-    if cgroup:
+    if cgroup and Path(cgroup).is_dir():
         measures.append(Measure("cgroup", pid in _cgroup_pids(cgroup), cgroup))
     return measures
 

@@ -86,17 +86,26 @@ def _install(root: Root) -> Path:
 class Started:
     """A keeper that was just started: what it says about its VMs until they run."""
 
-    def __init__(self, fd: int, pending: set[str]) -> None:
-        self.fd = fd
-        self.pending = set(pending)
+    def __init__(self, fd: int, orders: int) -> None:
+        self.fd, self.orders = fd, orders
+        self.pending: set[str] = set()
         self.results: dict[str, dict[str, Any]] = {}
         self.buffer = b""
+
+    def add(self, directory: Path) -> None:
+        """Hand a VM to the keeper; it starts at once."""
+        self.pending.add(directory.name)
+        try:
+            os.write(self.orders, os.fsencode(directory) + b"\n")
+        except OSError as error:
+            raise HostError("the keeper went away", code="keeper.failed") from error
 
     def wait(self, wanted: Sequence[str], timeout: float) -> dict[str, dict[str, Any]]:
         """Until each VM has said one of ``wanted`` (or ended, or failed): {vm id: {"event", "exit"}}.
 
         A VM that has said nothing of it after ``timeout`` seconds is missing from the result.
         """
+        self._no_more()
         final = {*wanted, "exited", "failed"}
         deadline = time.monotonic() + timeout
         poll = select.poll()
@@ -117,36 +126,44 @@ class Started:
                     self.pending.discard(event["vm"])
         return self.results
 
+    def _no_more(self) -> None:
+        if self.orders >= 0:
+            os.close(self.orders)
+            self.orders = -1
+
     def close(self) -> None:
         """Stop listening; the keeper goes on."""
+        self._no_more()
         os.close(self.fd)
 
 
 @contextmanager
-def started(root: Root, directories: Sequence[Path], *, adopt: bool = False) -> Iterator[Started]:
-    """Start a keeper for the VMs in ``directories``; it detaches itself from this process."""
+def started(root: Root, *, adopt: bool = False) -> Iterator[Started]:
+    """Start a keeper; it detaches itself from this process and takes the VMs that are added."""
     home = _install(root)
     python = PYTHON if os.access(PYTHON, os.X_OK) else sys.executable
     argv = [python, "-I", "-S", "-c", _START, str(home)]
     argv += ["--adopt"] if adopt else []
-    argv += [str(directory) for directory in directories]
     out, into = os.pipe2(os.O_CLOEXEC)
+    orders_out, orders = os.pipe2(os.O_CLOEXEC)
     log = os.open(root.log / "keeper.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=into, stderr=log, cwd="/",
+        child = subprocess.Popen(argv, stdin=orders_out, stdout=into, stderr=log, cwd="/",
                                  env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"})
     except OSError as error:
         os.close(out)
+        os.close(orders)
         raise HostError(f"cannot start {python}: {error.strerror}", code="keeper.start") from error
     finally:
         os.close(into)
+        os.close(orders_out)
         os.close(log)
-    child.wait()
-    handle = Started(out, {directory.name for directory in directories})
+    handle = Started(out, orders)
     try:
         yield handle
     finally:
         handle.close()
+        child.wait()
 
 
 def connect(directory: Path) -> socket.socket | None:

@@ -155,10 +155,13 @@ class Child:
         finally:
             os._exit(127)
 
-    def open_gate(self) -> str:
-        """Let the child exec. The error as text, or "" when QEMU (or its setpriv) runs."""
+    def open_gate(self) -> None:
+        """Let the child exec."""
         os.write(self.gate, b"1")
         os.close(self.gate)
+
+    def outcome(self) -> str:
+        """Once ``report`` is readable: the error as text, or "" when QEMU (or its setpriv) runs."""
         error = os.read(self.report, 4096).decode("utf-8", "replace")
         os.close(self.report)
         return error

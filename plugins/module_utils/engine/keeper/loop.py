@@ -30,6 +30,7 @@ class Loop:
         self.epoll = select.epoll()
         self.handlers: dict[int, tuple[Callable[[int], None], int]] = {}
         self.timers: list[Timer] = []
+        self.deferred: list[Callable[[], None]] = []
         self.running = True
 
     def watch(self, fd: int, handler: Callable[[int], None], events: int) -> None:
@@ -52,12 +53,16 @@ class Loop:
         self.timers.append(timer)
         return timer
 
+    def defer(self, call: Callable[[], None]) -> None:
+        """Call once when everything that is ready now has been handled."""
+        self.deferred.append(call)
+
     def run(self) -> None:
         """Serve until ``running`` is false."""
         while self.running:
             self.timers = [timer for timer in self.timers if timer.active]
-            timeout = -1.0
-            if self.timers:
+            timeout = 0.0 if self.deferred else -1.0
+            if self.timers and not self.deferred:
                 timeout = max(0.0, min(timer.when for timer in self.timers) - time.monotonic())
             for fd, events in self.epoll.poll(timeout):
                 entry = self.handlers.get(fd)
@@ -68,3 +73,6 @@ class Loop:
                 if timer.active:
                     timer.active = False
                     timer.call()
+            calls, self.deferred = self.deferred, []
+            for call in calls:
+                call()

@@ -28,13 +28,15 @@ configuration. Keys marked * may repeat.
 ``remove``     1: remove the directory and every ``unlink*`` and ``rmdir*`` path when the VM is finally down
 =============  ================================================================================================
 
-Entry: ``main([--adopt,] DIR...)``. Standard output is a pipe to the command that started the keeper.
+Entry: ``main([--adopt])``. Standard input is a pipe with the directories of its VMs, one a line; they are started
+(or adopted) as they come. Standard output is a pipe back to the command that started the keeper.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import select
 import sys
 
 from .loop import Loop
@@ -51,6 +53,7 @@ class Keeper:
         self.vms: list[Vm] = []
         self.ended: list[Vm] = []
         self.caller = True
+        self.orders: bytes | None = b""
 
     def notify(self, line: str) -> None:
         """One line for the caller; a caller that is gone is no error."""
@@ -59,6 +62,20 @@ class Keeper:
                 os.write(1, line.encode())
             except OSError:
                 self.caller = False
+
+    def orders_ready(self, adopt: bool) -> None:
+        """Directories came in on standard input, or its end."""
+        if self.orders is None:
+            return
+        data = os.read(0, 65536)
+        if not data:
+            self.orders = None
+            self.loop.forget(0)
+            self._leave_when_idle()
+            return
+        *lines, self.orders = (self.orders + data).split(b"\n")
+        for line in lines:
+            self.take(os.fsdecode(line), adopt)
 
     def take(self, path: str, adopt: bool) -> None:
         """Start, or adopt, the VM in ``path``; one that another keeper holds is left alone."""
@@ -81,7 +98,10 @@ class Keeper:
     def _finished(self, vm: Vm) -> None:
         self.vms.remove(vm)
         self.ended.append(vm)
-        if not self.vms:
+        self._leave_when_idle()
+
+    def _leave_when_idle(self) -> None:
+        if not self.vms and self.orders is None:
             self._leave()
 
     def _leave(self) -> None:
@@ -94,15 +114,13 @@ class Keeper:
 
 
 def main(arguments: list[str]) -> None:
-    """Detach from the caller, take every directory, serve until all VMs are down."""
+    """Detach from the caller, take VMs, serve until all of them are down."""
     adopt = arguments[:1] == ["--adopt"]
     if os.fork():
         os._exit(0)
     os.setsid()
     os.umask(0o077)
     keeper = Keeper()
-    for path in arguments[1:] if adopt else arguments:
-        keeper.take(path, adopt)
-    if keeper.vms:
-        keeper.loop.run()
+    keeper.loop.watch(0, lambda events: keeper.orders_ready(adopt), select.EPOLLIN)
+    keeper.loop.run()
     sys.exit(0)

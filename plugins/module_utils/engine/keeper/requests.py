@@ -76,13 +76,13 @@ def _note(vm: Vm, client: Client, request: dict[str, Any]) -> None:
         raise ValueError(request["status"])
     vm.record(status=f'"{request["status"]}"')
     vm.event("pause" if request["status"] == "paused" else "unpause")
-    client.reply({"ok": True})
+    vm.later(lambda: client.reply({"ok": True}))
 
 
 def _reload(vm: Vm, client: Client, request: dict[str, Any]) -> None:
     del request
     vm.reload()
-    client.reply({"ok": True})
+    vm.later(lambda: client.reply({"ok": True}))
 
 
 HANDLERS = {"attach": _attach, "wait": _wait, "stop": _stop, "command": _command, "note": _note, "reload": _reload}

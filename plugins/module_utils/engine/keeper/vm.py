@@ -53,6 +53,7 @@ class Vm:
         self.child = False
         self.input = bytearray()
         self.stopping = self.down = False
+        self.unsettled: list[Callable[[], None] | None] = []
         self.failures = 0
         self.launched = 0.0
         self.timers: dict[str, Timer] = {}
@@ -75,22 +76,31 @@ class Vm:
         try:
             child = Child(self.records, self.directory)
         except (OSError, ValueError, KeyError) as error:
-            self.over({"reason": "start", "message": str(error)})
+            self.over({"reason": "start", "message": str(error), "code": 125})
             return
         self.pid, self.child = child.pid, True
         self.record(status='"starting"', pid=str(child.pid), start=str(start_ticks(child.pid)),
                     boot=f'"{boot_id()}"', keeper=self._keeper(), started_at=f'"{utc(time.time())}"',
                     finished_at="null")
+        self.settle()  # who we are about to become must be on disk before QEMU runs
         self._connect()
-        error_text = child.open_gate()
-        if error_text:
-            os.waitpid(self.pid, 0)
-            self.over({"reason": "start", "message": error_text})
+        child.open_gate()
+        self.loop.watch(child.report, lambda events: self._executed(child), IN)
+
+    def _executed(self, child: Child) -> None:
+        """QEMU runs, or could not be run."""
+        self.loop.forget(child.report)
+        error = child.outcome()
+        if error:
+            os.waitpid(child.pid, 0)
+            self.pid = -1
+            self.over({"reason": "start", "message": error, "code": 125})
             return
         self._watch_process()
         if not self.control.spoken:
             self.running()
-        self.notify("started")
+        if self.stopping:
+            self.kill()
 
     def adopt(self) -> bool:
         """Take over a VM whose keeper died. False when its QEMU is not running any more."""
@@ -345,7 +355,8 @@ class Vm:
         from .cleanup import remove_vm, run_commands
 
         self.down = True
-        self.record(sync=True, status='"exited"', pid="null", ready="false")
+        self.record(status='"exited"', pid="null", ready="false")
+        self.settle(sync=True)
         run_commands(self.records.get("cleanup", []))
         if self.one("remove") == "1":
             remove_vm(self.directory.path, self.records.get("unlink", []), self.records.get("rmdir", []))
@@ -360,13 +371,35 @@ class Vm:
         self.loop.forget(self.server.fileno())
         self.server.close()
         self.log.close()
+        for call in self.unsettled:  # what is on disk is final; --rm has removed it by now
+            if call is not None:
+                call()
+        self.unsettled = []
         self.finished(self)
 
     # -- state, events, clients ----------------------------------------------------------------------------
 
-    def record(self, *, sync: bool = False, **fields: str) -> None:
-        """Update the state record; values are JSON texts."""
+    def record(self, **fields: str) -> None:
+        """Update the state record; values are JSON texts. It is written once per round of the loop."""
         self.fields.update(fields)
+        self.later(None)
+
+    def later(self, call: Callable[[], None] | None) -> None:
+        """Do something after the record is written: nobody hears of what is not on disk."""
+        if not self.unsettled:
+            self.loop.defer(self.settle)
+        self.unsettled.append(call)
+
+    def settle(self, *, sync: bool = False) -> None:
+        """Write the state record, then tell who waits."""
+        calls, self.unsettled = self.unsettled, []
+        if calls or sync:
+            self._write(sync)
+        for call in calls:
+            if call is not None:
+                call()
+
+    def _write(self, sync: bool) -> None:
         facts = self.one("facts", "{}")[1:-1]
         text = ",".join([facts] * bool(facts) + [f'"{key}":{value}' for key, value in self.fields.items()])
         try:
@@ -393,14 +426,15 @@ class Vm:
 
     def notify(self, kind: str, detail: str = "null") -> None:
         """Tell the command that started this keeper; ``detail`` is a JSON text."""
-        self.notify_caller(f'{{"vm":"{self.id}","event":"{kind}","exit":{detail}}}\n')
+        line = f'{{"vm":"{self.id}","event":"{kind}","exit":{detail}}}\n'
+        self.later(lambda: self.notify_caller(line))
 
     def answer(self, kind: str, reply: dict[str, Any]) -> None:
         """Answer everybody who waits for ``kind``."""
         waiting = [client for client, wanted in self.waiters if wanted == kind]
         self.waiters = [entry for entry in self.waiters if entry[1] != kind]
         for client in waiting:
-            client.reply(reply)
+            self.later(lambda client=client: client.reply(reply))  # type: ignore[misc]
 
     def _once(self, name: str, delay: float, call: Callable[[], None]) -> None:
         """A named timer: a second one of the same name is not started."""

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Plan
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import DEFAULTS
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import DEFAULTS, FIELDS, RESTART
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Observed, Wanted, plan_vm
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
@@ -84,13 +85,25 @@ def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, 
     for spec in specs:
         if spec.name not in plain or check:
             results[spec.name] = ensure(root, spec, state, check=check, timeout=timeout)
-            continue
-        plans[spec.name], image = _plan(root, spec, None, state, "auto", {})
-        fresh.append(apply.create(root, spec, image))
-    if fresh and state == "started":
-        _start_held(root, fresh, timeout)
+
+    def created() -> Iterator[Vm]:
+        for spec in specs:
+            if spec.name in plain:
+                plans[spec.name], image = _plan(root, spec, None, state, "auto", {})
+                vm = apply.create(root, spec, _with_disk(root, image))
+                fresh.append(vm)
+                held = stack.enter_context(records.locked(vm.directory))
+                if status_of(held.state) == "created":
+                    yield held
+
+    if plain and not check:
+        with ExitStack() as stack:
+            if state == "started":
+                apply.start(root, created(), timeout=timeout or apply.BOOT_SECONDS)
+            else:
+                records.settle(root, created())
     for vm in fresh:
-        results[vm.name] = VmResult(True, plans[vm.name], info(vm.fresh()))
+        results[vm.name] = VmResult(True, plans[vm.name], info(_present(vm)))
     return [results[spec.name] for spec in specs]
 
 
@@ -123,13 +136,23 @@ def observe(vm: Vm | None) -> Observed | None:
     if vm is None:
         return None
     return Observed(vm.id, status_of(vm.state), vm.values, str((vm.record.get("image") or {}).get("id", "")),
-                    tuple(vm.record.get("pending", ())), str(vm.state.get("health") or ""))
+                    pending(vm), str(vm.state.get("health") or ""))
+
+
+def pending(vm: Vm) -> tuple[str, ...]:
+    """The fields of a running VM that count only from its next start."""
+    before = vm.runtime.get("values")
+    if status_of(vm.state) not in (*RUNNING, "restarting") or not isinstance(before, dict):
+        return ()
+    return tuple(sorted(name for name in {*before, *vm.values} if name in FIELDS and FIELDS[name].change == RESTART
+                        and before.get(name, DEFAULTS.get(name)) != vm.values.get(name, DEFAULTS.get(name))))
 
 
 def _apply_new(root: Root, spec: VmSpec, plan: Plan, image: Mapping[str, Any] | None, timeout: float | None) -> Vm:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
     vm = apply.create(root, spec, _with_disk(root, image))
+    records.settle(root, [] if any(action.kind == "start" for action in plan.actions) else [vm])
     kinds = [action.kind for action in plan.actions]
     return _start_new(root, vm, timeout, then=kinds) if "start" in kinds else vm
 
@@ -145,18 +168,6 @@ def _start_new(root: Root, vm: Vm, timeout: float | None, then: Sequence[str] = 
         apply.pause(root, after)
         after = _present(after)
     return after
-
-
-def _start_held(root: Root, vms: Sequence[Vm], timeout: float | None) -> None:
-    """Start VMs together, holding all their locks."""
-    from contextlib import ExitStack
-
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
-
-    with ExitStack() as stack:
-        held = [stack.enter_context(records.locked(vm.directory)) for vm in sorted(vms, key=lambda vm: vm.id)]
-        apply.start(root, [vm for vm in held if status_of(vm.state) not in (*RUNNING, "restarting")],
-                    timeout=timeout or apply.BOOT_SECONDS)
 
 
 def _with_disk(root: Root, image: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -196,7 +207,9 @@ def _apply(root: Root, spec: VmSpec, vm: Vm, plan: Plan, image: Mapping[str, Any
             unpacked = _with_disk(root, image) if image is not None else vm.record.get("image")
             apply.stop(root, vm)
             apply.remove(root, vm.fresh(), force=True)
-            return apply.create(root, merged, unpacked)
+            new = apply.create(root, merged, unpacked)
+            records.settle(root, [new])
+            return new
         if action.kind == "update":
             vm = apply.update(root, vm, spec.over(vm.values), list(action.after))
         elif action.kind in ("stop", "restart"):
@@ -427,10 +440,10 @@ def info(vm: Vm) -> dict[str, Any]:
         "pid": vm.state.get("pid") if running else None, "ready": bool(vm.state.get("ready")) and running,
         "health": vm.state.get("health") if running else None, "restarts": int(vm.state.get("restarts") or 0),
         "exit": vm.state.get("exit") or ({"reason": "lost", "code": 125} if status == "lost" else None),
-        "ports": vm.record.get("ports", []), "addresses": vm.record.get("addresses", []),
+        "ports": vm.runtime.get("ports", []), "addresses": vm.runtime.get("addresses", []),
         "memory": vm.values.get("memory") or image.get("memory") or DEFAULTS["memory"],
         "cpus": vm.values.get("cpus") or image.get("cpus") or DEFAULTS["cpus"],
-        "options": shown(vm.values), "pending_restart": vm.record.get("pending", []),
+        "options": shown(vm.values), "pending_restart": list(pending(vm)),
         "directory": str(vm.directory), "uid": vm.uid,
     }
 
@@ -442,7 +455,7 @@ def inspect(root: Root, reference: str) -> dict[str, Any]:
     vm = records.find(root, reference)
     group = cgroup.directory(vm.id)
     result = info(vm)
-    result["boot"] = vm.record.get("boot", {})
+    result["boot"] = vm.runtime.get("boot", {})
     accel = result["boot"].get("accel")
     result["isolation"] = "emulation (TCG): not a security boundary" if accel == "tcg" else accel
     report = [] if result["pid"] is None else hardening.report(result["pid"], cgroup=str(group or ""))

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import secrets as random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ SIGTERM, SIGKILL = 15, 9
 
 
 def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None) -> Vm:
-    """Make a VM that is not started. Undone as a whole when a step fails.
+    """Make a VM that is not started. Undone as a whole when a step fails; durable after records.settle.
 
     :param image: what the image resolved to (see images.resolve_for_vm); None for a VM without a disk
     :raises ConflictError: code ``vm.exists``
@@ -40,7 +41,7 @@ def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None) -> Vm:
     while not any(char in "abcdef" for char in vm_id):
         vm_id = random.token_hex(records.ID_LENGTH // 2)  # an id of digits only could be taken for a number
     record: dict[str, Any] = {"version": 1, "id": vm_id, "name": spec.name, "created": records.now(), "uid": None,
-                              "image": dict(image or {}), "ports": [], "pending": []}
+                              "image": dict(image or {})}
     with records.claimed(root, spec.name, record) as directory:
         try:
             if os.geteuid() == 0:
@@ -63,9 +64,9 @@ def _fill(directory: Path, record: dict[str, Any], spec: VmSpec) -> Vm:
     disk = record["image"].get("disk")
     if disk:
         create_overlay(directory / OVERLAY, Path(disk), 0, uid=record["uid"])
-    vm = Vm(directory, record)
+    vm = Vm(directory, record, {"status": "created"})
     records.save_state(directory, {**facts(vm), "status": "created"})
-    records.save(vm)
+    records.save_new(vm)
     return vm
 
 
@@ -77,52 +78,53 @@ def _erase(root: Root, vm: Vm) -> None:
     cgroup.remove(vm.id)
 
 
-def start(root: Root, vms: Sequence[Vm], *, timeout: float = BOOT_SECONDS, incoming: Path | None = None) -> None:
+def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incoming: Path | None = None) -> None:
     """Start VMs (their locks are held) together, with one keeper, and wait until each shows a sign of life.
+
+    The keeper starts the first ones while the next are still being prepared (``vms`` may make them on the way).
 
     :raises UniError: the first failure; the others run
     """
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import launch
 
-    ready: list[Vm] = []
-    first: UniError | None = None
-    for vm in vms:
+    begun: list[Vm] = []
+    errors: list[UniError] = []
+    with ExitStack() as stack:
+        keeper: keepers.Started | None = None
+        for vm in vms:
+            try:
+                ports = launch.choose_ports(root, vm)
+                vm.runtime.clear()
+                vm.runtime.update(ports=ports, values=vm.record["values"])
+                vm.runtime["boot"] = launch.prepare(root, vm, incoming=incoming)
+                records.save_runtime(vm)
+                keeper = keeper or stack.enter_context(keepers.started(root))
+                keeper.add(vm.directory)
+                begun.append(vm)
+            except UniError as error:
+                errors.append(error)
+        records.settle(root, begun)
+        results = keeper.wait(("running",), timeout) if keeper is not None else {}
+    for vm in begun:
         try:
-            vm.record["ports"] = launch.choose_ports(root, vm, vm.record.get("ports", [])) \
-                if launch.first_user(vm) >= 0 else list(effective(vm.values, "ports"))
-            vm.record["boot"] = launch.prepare(root, vm, incoming=incoming)
-            vm.record["pending"] = []
-            records.save(vm)
-            ready.append(vm)
+            _check_start(root, vm, results.get(vm.id), timeout)
         except UniError as error:
-            first = first or error
-    if ready:
-        try:
-            _launch(root, ready, timeout)
-        except UniError as error:
-            first = first or error
-    if first is not None:
-        raise first
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
-def _launch(root: Root, vms: Sequence[Vm], timeout: float) -> None:
-    with keepers.started(root, [vm.directory for vm in vms]) as keeper:
-        results = keeper.wait(("running",), timeout)
-    first: UniError | None = None
-    for vm in vms:
-        result = results.get(vm.id)
-        if result is None:
-            error: UniError | None = DeadlineError(
-                f"VM {vm.name} did not boot within {timeout:g} s", code="vm.boot_timeout",
-                hint=f"see `uni logs {vm.name}`; more memory or another kernel may help")
-            end(vm, SIGKILL, 0)
-        else:
-            error = _start_error(root, vm, result)
-            if error is None and effective(vm.values, "hardening") == "required":
-                error = _require_hardening(vm)
-        first = first or error
-    if first is not None:
-        raise first
+def _check_start(root: Root, vm: Vm, result: dict[str, Any] | None, timeout: float) -> None:
+    """What became of a start; a VM that is not as it should be does not stay up."""
+    if result is None:
+        end(vm, SIGKILL, 0)
+        raise DeadlineError(f"VM {vm.name} did not boot within {timeout:g} s", code="vm.boot_timeout",
+                            hint=f"see `uni logs {vm.name}`; more memory or another kernel may help")
+    error = _start_error(root, vm, result)
+    if error is None and effective(vm.values, "hardening") == "required":
+        error = _require_hardening(vm)
+    if error is not None:
+        raise error
 
 
 def _start_error(root: Root, vm: Vm, result: dict[str, Any]) -> UniError | None:
@@ -168,7 +170,8 @@ def repair(root: Root, vm: Vm) -> Vm:
     status = status_of(vm.state)
     if status != "lost" and not orphaned(vm):
         return vm
-    with keepers.started(root, [vm.directory], adopt=True) as keeper:
+    with keepers.started(root, adopt=True) as keeper:
+        keeper.add(vm.directory)
         keeper.wait(("adopted", "running", "started"), BOOT_SECONDS)
     try:
         return vm.fresh()
@@ -265,26 +268,24 @@ def remove(root: Root, vm: Vm, *, force: bool = False) -> None:
 
 def update(root: Root, vm: Vm, values: Mapping[str, Any], names: Sequence[str]) -> Vm:
     """Store changed fields; apply at once what can be applied to a running VM."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import FIELDS, LIVE
-
     stored, hidden = split(values, vm.id)
     running = status_of(vm.state) in (*RUNNING, "restarting")
-    new = Vm(vm.directory, {**vm.record, "values": stored}, vm.state)
+    new = Vm(vm.directory, {**vm.record, "values": stored}, vm.state, vm.runtime)
     if running and "ports" in names:
         from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ports
 
         ports.change(root, vm, new)
     if hidden is not None:
         write_json(vm.directory / "secrets.json", hidden)
-    if running:
-        later = {name for name in names if FIELDS[name].change != LIVE}
-        new.record["pending"] = sorted(later | set(vm.record.get("pending", [])))
     records.save(new)
+    if running:
+        records.save_runtime(new)
     _publish(root, new, running)
     if running and "limits" in names:
         from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup
 
         cgroup.apply(vm.id, effective(stored, "limits"), vm.directory)
+        cgroup.enter(vm.id, int(vm.state.get("pid") or 0))
     return new.fresh()
 
 
@@ -315,7 +316,7 @@ def rename(root: Root, vm: Vm, name: str) -> Vm:
     except FileExistsError:
         raise ConflictError(f"a VM named {name} exists", code="vm.exists", hint="choose another name") from None
     old = records.names(root) / vm.name
-    new = Vm(vm.directory, {**vm.record, "name": name}, vm.state)
+    new = Vm(vm.directory, {**vm.record, "name": name}, vm.state, vm.runtime)
     records.save(new)
     old.unlink(missing_ok=True)
     _publish(root, new, status_of(vm.state) in (*RUNNING, "restarting"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,10 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests import base as guests_base
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors import base as monitors_base
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json, write_bytes
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import PortForward, parse_port
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm, write_loose
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import effective
 
 OVERLAY = "disk.qcow2"
@@ -58,9 +57,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     start = guests_base.get(effective(values, "guest")).start(guest_spec(vm, [item.interface for item in networks]))
     config = vm.directory / "config" if start.config is not None else None
     if config is not None and start.config is not None:
-        write_bytes(config, start.config)
-        if vm.uid is not None:
-            os.chown(config, vm.uid, vm.uid)
+        write_loose(config, start.config, uid=vm.uid)
     spec = monitors_base.LaunchSpec(
         name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
         cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
@@ -76,7 +73,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
 
 def write_records(path: Path, records: list[tuple[str, str]]) -> None:
     """``KEY=VALUE`` records ended by NUL, as the keeper reads them."""
-    write_bytes(path, b"".join(f"{key}={value}\0".encode("utf-8", "surrogateescape") for key, value in records))
+    write_loose(path, b"".join(f"{key}={value}\0".encode("utf-8", "surrogateescape") for key, value in records))
 
 
 def _records(root: Root, vm: Vm, command: monitors_base.Command, networks: list[Network], *, low_ports: bool,
@@ -88,9 +85,9 @@ def _records(root: Root, vm: Vm, command: monitors_base.Command, networks: list[
                           ("rlimit", hardening.limits(vm.uid))):
         for entry in entries:
             yield kind, entry
-    group = cgroup.prepare(vm.id, effective(vm.values, "limits"), vm.directory)
-    if group is not None:
-        yield "cgroup", str(group)
+    limits = effective(vm.values, "limits")
+    if limits:
+        yield "cgroup", str(cgroup.prepare(vm.id, limits, vm.directory))
     if "cpu_pin" in vm.values:
         yield "pin", vm.values["cpu_pin"]
     yield "control", "1" if control else "0"
@@ -119,9 +116,8 @@ def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
         yield "unlink", str(root.vms / ".names" / vm.name)
         if vm.uid is not None:
             yield "unlink", str(root.run / "uids" / str(vm.uid))
-        group = cgroup.directory(vm.id)
-        if group is not None:
-            yield "rmdir", str(group)
+        if effective(values, "limits"):
+            yield "rmdir", str(cgroup.directory(vm.id))
 
 
 LIVE_KEYS = frozenset({"id", "name", "facts", "restart", "log_size", "log_files", "events", "health", "remove",
@@ -141,7 +137,7 @@ def facts(vm: Vm) -> dict[str, Any]:
     """What `uni ps` shows of a VM, copied into its state record so that one small file is enough."""
     image = vm.record.get("image") or {}
     return {"id": vm.id, "name": vm.name, "image": vm.values.get("image", ""), "image_id": image.get("id", ""),
-            "created": vm.record.get("created", ""), "ports": vm.record.get("ports", []),
+            "created": vm.record.get("created", ""), "ports": vm.runtime.get("ports", []),
             "labels": effective(vm.values, "labels"), "memory": value(vm, "memory"), "cpus": value(vm, "cpus")}
 
 
@@ -296,20 +292,22 @@ def first_user(vm: Vm) -> int:
 
 def resolved_ports(vm: Vm) -> list[PortForward]:
     """The VM's port forwards with real host ports."""
-    return [port for text in vm.record.get("ports", []) for port in parse_port(text)]
+    return [port for text in vm.runtime.get("ports", []) for port in parse_port(text)]
 
 
 def _low_ports(vm: Vm) -> bool:
     return first_user(vm) >= 0 and any(port.host < 1024 for port in resolved_ports(vm))
 
 
-def choose_ports(root: Root, vm: Vm, before: list[str]) -> list[str]:
+def choose_ports(root: Root, vm: Vm) -> list[str]:
     """The VM's port forwards with host port 0 replaced by a free port (the same as before, where there was one).
 
     :raises ConflictError: code ``port.in_use``
     :raises HostError: code ``port.permission``, ``port.address``
     """
-    known = {(port.bind, port.guest, port.proto): port.host for text in before for port in parse_port(text)}
+    if first_user(vm) < 0:
+        return list(effective(vm.values, "ports"))
+    known = {(port.bind, port.guest, port.proto): port.host for port in resolved_ports(vm)}
     result = []
     for text in effective(vm.values, "ports"):
         for port in parse_port(text):
@@ -363,7 +361,7 @@ def health_target(vm: Vm, check: dict[str, Any]) -> dict[str, Any]:
 
     if check["kind"] not in ("tcp", "http"):
         return health.for_keeper(check, "", 0, forwarded=False)
-    for item in vm.record.get("addresses", []):
+    for item in vm.runtime.get("addresses", []):
         if item.get("address"):
             return health.for_keeper(check, item["address"], check["port"], forwarded=False)
     for port in resolved_ports(vm):

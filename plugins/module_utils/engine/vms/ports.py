@@ -19,7 +19,7 @@ def change(root: Root, old: Vm, new: Vm) -> None:
     """
     number = launch.first_user(old)
     if number < 0:
-        new.record["ports"] = list(effective(new.values, "ports"))
+        new.runtime["ports"] = list(effective(new.values, "ports"))
         return
     before = set(launch.resolved_ports(old))
     known = {(port.bind, port.guest, port.proto): port.host for port in before}
@@ -32,7 +32,7 @@ def change(root: Root, old: Vm, new: Vm) -> None:
                 kept = PortForward(port.bind, launch.check_port(root, new, port, host), port.guest, port.proto)
             after.append(kept)
     _apply(root, new, f"net{number}", sorted(before - set(after)), sorted(set(after) - before))
-    new.record["ports"] = [str(port) for port in after]
+    new.runtime["ports"] = [str(port) for port in after]
 
 
 def _apply(root: Root, vm: Vm, netdev: str, gone: list[PortForward], added: list[PortForward]) -> None:

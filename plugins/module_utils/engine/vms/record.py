@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,6 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
     lock,
     read_json,
     sync_directory,
-    write_bytes,
     write_json,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -43,11 +42,16 @@ LOCK_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Vm:
-    """One VM as it stands on disk."""
+    """One VM as it stands on disk.
+
+    ``record`` (vm.json, durable) is what it shall be, ``state`` (state.json, its keeper's) what it is doing, and
+    ``runtime`` (start.json) what its last start settled: host ports, addresses, accelerator, the fields it has.
+    """
 
     directory: Path
     record: dict[str, Any]
     state: dict[str, Any] = field(default_factory=dict)
+    runtime: dict[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -130,19 +134,27 @@ def read(directory: Path) -> Vm:
 
     :raises NotFoundError: code ``vm.not_found``
     """
-    record = read_json(directory / "vm.json")
+    record = read_json(directory / "vm.json") if _written(directory) else None
     if not isinstance(record, dict):
         raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
-    return Vm(directory, record, read_state(directory))
+    return Vm(directory, record, _read_loose(directory / "state.json"), _read_loose(directory / "start.json"))
 
 
-def read_state(directory: Path) -> dict[str, Any]:
-    """The state record; a damaged one counts as "never started", for a crash must not make a VM unmanageable."""
+def _written(directory: Path) -> bool:
+    """Whether the VM exists. An empty record is one that a crash of the host cut off before it was acknowledged."""
     try:
-        state = read_json(directory / "state.json")
+        return (directory / "vm.json").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _read_loose(path: Path) -> dict[str, Any]:
+    """A record that may be lost; a damaged one counts as none, for a crash must not make a VM unmanageable."""
+    try:
+        content = read_json(path)
     except UniError:
-        state = None
-    return state if isinstance(state, dict) else {}
+        content = None
+    return content if isinstance(content, dict) else {}
 
 
 def find(root: Root, reference: str) -> Vm:
@@ -266,12 +278,12 @@ def _abandoned(root: Root, link: Path) -> bool:
         owner = root.vms / os.readlink(link).rpartition("/")[2]
     except OSError:
         return True
-    if (owner / "vm.json").exists():
+    if _written(owner):
         return False
     if owner.is_dir():
         try:
             with lock(owner / "lock", timeout=LOCK_SECONDS):
-                if (owner / "vm.json").exists():
+                if _written(owner):
                     return False
                 erase(root, owner, None)
         except DeadlineError:
@@ -309,6 +321,54 @@ def save(vm: Vm) -> None:
     write_json(vm.directory / "vm.json", vm.record)
 
 
+def save_new(vm: Vm) -> None:
+    """Write a new VM's record; :func:`settle` makes it durable before anybody is told that the VM exists."""
+    write_loose(vm.directory / "vm.json", json.dumps(vm.record, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def settle(root: Root, vms: Iterable[Vm]) -> None:
+    """Make new VMs durable. One fsync commits for its neighbors too, so many cost little more than one."""
+    directories = [vm.directory for vm in vms if vm.directory.is_dir()]
+    try:
+        for directory in directories:
+            with (directory / "vm.json").open("rb") as file:
+                os.fsync(file.fileno())
+            sync_directory(directory)
+        if directories:
+            sync_directory(names(root))
+            sync_directory(root.vms)
+    except FileNotFoundError:
+        pass  # one removed itself (--rm) meanwhile
+    except OSError as error:
+        raise host_error(error, root.vms) from error
+
+
+def write_loose(path: Path, data: bytes, *, uid: int | None = None) -> None:
+    """Replace a file whole, without waiting for the disk: for what a start makes anew.
+
+    :param uid: owner of the file
+    """
+    temp = path.with_name(f".tmp-{path.name}")
+    try:
+        try:
+            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                if uid is not None:
+                    os.fchown(fd, uid, uid)
+                file.write(data)
+            os.rename(temp, path)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise host_error(error, path) from error
+
+
 def save_state(directory: Path, state: dict[str, Any]) -> None:
     """Write the state record; only while no keeper writes it."""
-    write_bytes(directory / "state.json", json.dumps(state, separators=(",", ":")).encode() + b"\n")
+    write_loose(directory / "state.json", json.dumps(state, separators=(",", ":")).encode() + b"\n")
+
+
+def save_runtime(vm: Vm) -> None:
+    """Write what the last start settled."""
+    write_loose(vm.directory / "start.json", json.dumps(vm.runtime).encode() + b"\n")
