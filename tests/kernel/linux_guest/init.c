@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
+#include <arpa/inet.h>
 #include <net/if.h>
 #include <sys/socket.h>
 
@@ -113,6 +114,40 @@ static void loopback_up(void)
     close(fd);
 }
 
+static void address_up(void)
+{
+    char text[32] = "";
+    struct ifreq request = {.ifr_name = "eth0"};
+    struct sockaddr_in *address = (void *)&request.ifr_addr;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+    for (char *record = config; *record; record += strlen(record) + 1)
+        if (sscanf(record, "ip=%31[0-9.]:", text) == 1) {
+            address->sin_family = AF_INET;
+            inet_aton(text, &address->sin_addr);
+            ioctl(fd, SIOCSIFADDR, &request);
+            inet_aton("255.255.255.0", &address->sin_addr);
+            ioctl(fd, SIOCSIFNETMASK, &request);
+            request.ifr_flags = IFF_UP | IFF_RUNNING;
+            ioctl(fd, SIOCSIFFLAGS, &request);
+        }
+    close(fd);
+}
+
+// Commands of the control port: only signals.
+static void obey(int control, pid_t child)
+{
+    char line[4096], *at;
+    FILE *port = fdopen(control, "r");
+
+    while (fgets(line, sizeof line, port))
+        if ((at = strstr(line, "\"signo\": ")) != NULL) {
+            kill(child, atoi(at + 9));
+            dprintf(control, "{\"event\": \"ok\", \"id\": 1}\n");
+        }
+    _exit(0);
+}
+
 static int raw_port(const char *path)
 {
     struct termios modes;
@@ -169,6 +204,7 @@ int main(void)
     read_config();
     mount_all();
     loopback_up();
+    address_up();
     sethostname("uni", 3);
     int console = raw_port("/dev/ttyS0"), control = raw_port("/dev/ttyS1");
     if (pipe(input) == -1 || pipe(output) == -1)
@@ -177,6 +213,11 @@ int main(void)
     if (child == 0)
         become_program(input[0], output[1]);
     close(output[1]);
+    if (fork() == 0) {
+        close(output[0]);
+        obey(control, child);
+    }
+    // The obeying process holds no end of this pipe, so it ends with the program.
     for (ssize_t length; (length = read(output[0], buffer, sizeof buffer)) > 0;)
         write_all(console, buffer, length);
     while (waitpid(child, &status, 0) == -1 && errno == EINTR)

@@ -90,13 +90,13 @@ def skeleton(tree: Path) -> None:
     (tree / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
 
 
-def make_disk(tree: Path, disk: Path, free: int = 24, block: int = 4096) -> Path:
-    """Make an ext2 disk of a tree with ``free`` MiB to spare."""
+def make_disk(tree: Path, disk: Path, free: int = 24, block: int = 4096, features: str = "") -> Path:
+    """Make an ext2 disk of a tree with ``free`` MiB to spare; ``features`` are mke2fs's words."""
     used = sum(path.lstat().st_size + block for path in tree.rglob("*") if not path.is_dir() or path.is_symlink())
     size = (used * 11 // 10 >> 20) + free + 2
     scratch = disk.with_suffix(f".{os.getpid()}")
     run(["mke2fs", "-q", "-t", "ext2", "-b", str(block), "-N", "4096" if used < 64 << 20 else "16384", "-m", "0",
-         "-d", str(tree), str(scratch), f"{size}M"])
+         *(["-O", features] if features else []), "-d", str(tree), str(scratch), f"{size}M"])
     scratch.replace(disk)
     return disk
 

@@ -24,7 +24,11 @@ DIRECTIVE = re.compile(r"^// oracle: (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Case:
-    """One program, run once. ``tree`` names the disk it lives on; ``memory`` and ``disk_free`` are in MiB, ``timeout`` in seconds."""
+    """One program, run once. ``tree`` names the disk it lives on; ``memory`` is in MiB, ``timeout`` in seconds.
+
+    A server has a ``port``, a ``client`` (a script in real/) whose output is compared too, and, where the client cannot end it, the
+    signal to ``stop`` it with.
+    """
 
     name: str
     tree: str
@@ -36,7 +40,9 @@ class Case:
     only: str = ""
     config: tuple[str, ...] = ()
     fsck: bool = True
-    check: str = ""
+    port: int = 0
+    client: str = ""
+    stop: str = ""
 
     @property
     def expectation(self) -> Path:

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from .build import sparse_copy
 from .case import Case, Outcome
+from .host import client_command, run_client
 
 MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
 #: Lines that the kernel itself prints on the console start like this; they are reported, never compared.
@@ -18,7 +21,7 @@ KERNEL_LINE = b"uni: "
 
 @dataclass(frozen=True)
 class Machine:
-    """What to boot and on which machine. ``memory`` (MiB, 0: as the case says) overrides every case's."""
+    """What to boot and on which machine. ``memory`` (QEMU's words; empty: as the case says) overrides every case's."""
 
     kernel: Path
     machine: str = "microvm"
@@ -34,8 +37,24 @@ def machine_arguments(machine: str) -> tuple[list[str], str]:
     return ["-M", machine], "pci"
 
 
-def qemu_line(machine: Machine, case: Case, disk: Path, config: Path, console: Path, control: str) -> list[str]:
-    """The whole command line; ``control`` is a chardev's body."""
+def free_port() -> int:
+    """A TCP port of the host that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def control_chardev(case: Case, scratch: Path) -> str:
+    """The control port's chardev: a file, and for a server that is stopped by a signal a socket with the same file as its log."""
+    if case.stop:
+        return f"socket,id=control,path={scratch / 'c.sock'},server=on,wait=off,logfile={scratch / 'control'}"
+    return f"file,id=control,path={scratch / 'control'}"
+
+
+def qemu_line(machine: Machine, case: Case, disk: Path, scratch: Path, port: int = 0) -> list[str]:
+    """The whole command line; ``port`` of the host reaches the case's own."""
+    config, console, control = scratch / "config", scratch / "console", control_chardev(case, scratch)
+    forward = f",hostfwd=tcp:127.0.0.1:{port}-:{case.port}" if port else ""
     words, bus = machine_arguments(machine.machine)
     return [
         "qemu-system-x86_64", *words, "-accel", "tcg", "-cpu", "max", "-m", machine.memory or f"{case.memory}M", "-smp", "1",
@@ -46,7 +65,7 @@ def qemu_line(machine: Machine, case: Case, disk: Path, config: Path, console: P
         "-device", "isa-debug-exit,iobase=0x501,iosize=2",
         "-fw_cfg", f"name=opt/uni/config,file={config}",
         "-drive", f"file={disk},format=raw,if=none,id=d0,cache=unsafe", "-device", f"virtio-blk-{bus},drive=d0",
-        "-netdev", "user,id=n0,restrict=on", "-device", f"virtio-net-{bus},netdev=n0",
+        "-netdev", f"user,id=n0,restrict=on{forward}", "-device", f"virtio-net-{bus},netdev=n0",
         "-device", f"virtio-rng-{bus}",
     ]
 
@@ -97,14 +116,35 @@ def split_console(raw: bytes) -> tuple[bytes, tuple[str, ...]]:
     return b"".join(program), tuple(kernel)
 
 
-def run_qemu(line: list[str], timeout: int, log: Path) -> int | None:
-    """Run QEMU to its end; None for a time-out. Its own complaints go to ``log``."""
-    with log.open("wb") as sink:
+def send_signal(path: Path, number: int) -> None:
+    """Ask for a signal on the control port. A guest that is gone already does not mind."""
+    with socket.socket(socket.AF_UNIX) as port:
+        try:
+            port.connect(str(path))
+            port.sendall(json.dumps({"cmd": "signal", "id": 1, "signo": number}).encode() + b"\n")
+            port.settimeout(10)
+            port.recv(4096)
+        except OSError:
+            return
+
+
+def run_qemu(line: list[str], case: Case, scratch: Path, port: int = 0) -> tuple[int | None, bytes]:
+    """Run QEMU to its end, and a server's client meanwhile: the exit code (None for a time-out) and what the client said.
+
+    QEMU's own complaints go to ``qemu.log``, its command line to ``command``.
+    """
+    (scratch / "command").write_text(" ".join(line) + "\n")
+    said = b""
+    with (scratch / "qemu.log").open("wb") as sink:
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
         try:
-            return process.wait(timeout=timeout)
+            if case.client:
+                said = run_client(client_command(case, "127.0.0.1", port), case.timeout)
+                if case.stop:
+                    send_signal(scratch / "c.sock", signal.Signals[case.stop])
+            return process.wait(timeout=case.timeout), said
         except subprocess.TimeoutExpired:
-            return None
+            return None, said
         finally:
             if process.poll() is None:
                 process.kill()
@@ -122,17 +162,17 @@ def run_on_uni(case: Case, disk: Path, scratch: Path, machine: Machine) -> Outco
     """Boot, run, read, check the disk, clean up."""
     scratch.mkdir(parents=True, exist_ok=True)
     copy = sparse_copy(disk, scratch / "uni.ext2")
-    config, console, control, log = (scratch / name for name in ("config", "console", "control", "qemu.log"))
-    config.write_bytes(records(case))
+    console, control = scratch / "console", scratch / "control"
+    (scratch / "config").write_bytes(records(case))
     for stale in (console, control):
         stale.unlink(missing_ok=True)
-    line = qemu_line(machine, case, copy, config, console, f"file,id=control,path={control}")
-    (scratch / "command").write_text(" ".join(line) + "\n")
-    code = run_qemu(line, case.timeout, log)
+    port = free_port() if case.client else 0
+    code, said = run_qemu(qemu_line(machine, case, copy, scratch, port), case, scratch, port)
     events = read_events(control)
     output, notes = split_console(console.read_bytes() if console.exists() else b"")
     end = end_of(events, code, case.timeout)
-    complaint = log.read_text(errors="replace").strip()
+    output += said
+    complaint = (scratch / "qemu.log").read_text(errors="replace").strip()
     damage = fsck(copy) if case.fsck and code is not None else ""
     notes += tuple(text for text in (complaint, damage) if text)
     if not machine.keep:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from .build import sparse_copy
@@ -20,6 +21,34 @@ ENTER = HERE / "oracle" / "enter.py"
 def describe(returncode: int) -> str:
     """``exit N`` or ``signal N`` from Python's convention (negative for signals)."""
     return f"signal {-returncode}" if returncode < 0 else f"exit {returncode}"
+
+
+def talk(case: Case, process: subprocess.Popen[bytes]) -> bytes:
+    """Run a server's client in the server's network namespace, then stop the server where the client cannot."""
+    own, namespace = os.stat("/proc/self/ns/net").st_ino, f"/proc/{process.pid}/ns/net"
+    deadline = time.monotonic() + case.timeout
+    while process.poll() is None and os.stat(namespace).st_ino == own and time.monotonic() < deadline:
+        time.sleep(0.01)
+    command = ["nsenter", f"--net={namespace}", *client_command(case, "127.0.0.1", case.port)]
+    said = run_client(command, case.timeout)
+    if case.stop and process.poll() is None:
+        process.send_signal(signal.Signals[case.stop])
+    return said
+
+
+def client_command(case: Case, address: str, port: int) -> list[str]:
+    """The command of a server's client."""
+    return [sys.executable, "-I", str(HERE / "real" / case.client), address, str(port)]
+
+
+def run_client(command: list[str], timeout: int) -> bytes:
+    """What a client prints, headed by a line of its own. A client that hangs is killed, and says so."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=timeout, check=False)
+    except subprocess.TimeoutExpired as error:
+        return b"--- client\n" + (error.stdout or b"") + b"no end\n"
+    return b"--- client\n" + done.stdout
 
 
 def run_on_host(case: Case, disk: Path, scratch: Path) -> Outcome:
@@ -42,7 +71,9 @@ def run_on_host(case: Case, disk: Path, scratch: Path) -> Outcome:
         process = subprocess.Popen(command, stdin=silent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    start_new_session=True, env={"PATH": ENVIRONMENT["PATH"]})
         try:
+            said = talk(case, process) if case.client else b""
             output, _ = process.communicate(timeout=case.timeout)
+            output += said
             end = describe(process.returncode)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)

@@ -14,7 +14,7 @@ from pathlib import Path
 from .build import BUILD, BuildError, compile_c, newer, sparse_copy
 from .build import run as run_tool
 from .case import HERE, Case, Outcome
-from .guest import Machine, end_of, qemu_line, read_events, records, run_qemu
+from .guest import Machine, end_of, free_port, qemu_line, read_events, records, run_qemu
 
 PACKAGE = "linux-image-cloud-amd64"
 MODULES = (
@@ -78,13 +78,11 @@ def prepare() -> Path:
     return INITRAMFS
 
 
-def linux_line(case: Case, disk: Path, scratch: Path, machine: Machine) -> list[str]:
+def linux_line(case: Case, disk: Path, scratch: Path, machine: Machine, port: int = 0) -> list[str]:
     """QEMU's line for this kernel. At least 192 MiB: unlike Uni, it does not start in much less than 96."""
     linux = replace(machine, kernel=kernel_image(), machine="q35", append=APPEND,
                     memory=machine.memory or f"{max(case.memory, 192)}M")
-    control = f"file,id=control,path={scratch / 'control'}"
-    line = qemu_line(linux, case, disk, scratch / "config", scratch / "console", control)
-    return [*line, "-initrd", str(prepare())]
+    return [*qemu_line(linux, case, disk, scratch, port), "-initrd", str(prepare())]
 
 
 def run(case: Case, disk: Path, scratch: Path, machine: Machine) -> Outcome:
@@ -94,11 +92,12 @@ def run(case: Case, disk: Path, scratch: Path, machine: Machine) -> Outcome:
     (scratch / "config").write_bytes(records(case))
     for stale in (scratch / "console", scratch / "control"):
         stale.unlink(missing_ok=True)
-    line = linux_line(case, copy, scratch, machine)
-    code = run_qemu(line, case.timeout, scratch / "qemu.log")
+    port = free_port() if case.client else 0
+    code, said = run_qemu(linux_line(case, copy, scratch, machine, port), case, scratch, port)
     console = scratch / "console"
     # The firmware of q35 clears the screen on the first serial port before the kernel runs.
     output = console.read_bytes().split(b"\x1b[2J")[-1] if console.exists() else b""
+    output += said
     if not machine.keep:
         copy.unlink(missing_ok=True)
     return Outcome(output, end_of(read_events(scratch / "control"), code, case.timeout))

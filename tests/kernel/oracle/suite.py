@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import build, linux_guest
+from . import build, busybox, linux_guest, real
 from .case import Case, Outcome, program_cases
 from .guest import Machine, run_on_uni
 from .host import run_on_host
@@ -15,7 +15,7 @@ from .host import run_on_host
 
 def all_cases() -> list[Case]:
     """Every case of the suite, in a fixed order."""
-    return program_cases()
+    return [*program_cases(), *busybox.cases(), *real.cases()]
 
 
 def select(cases: list[Case], words: list[str]) -> list[Case]:
@@ -42,6 +42,7 @@ class Runner:
     on_linux_guest: bool = False
     timeout: int = 0
     disks: dict[str, Path] = field(default_factory=dict)
+    unbuilt: dict[str, str] = field(default_factory=dict)
 
     def prepare(self, cases: list[Case]) -> None:
         """Build the disks that the cases need."""
@@ -49,7 +50,10 @@ class Runner:
         if any(tree.startswith("programs-") for tree in trees):
             self.disks.update(build.program_disks())
         for tree in sorted(trees - self.disks.keys()):
-            self.disks[tree] = TREES[tree]()
+            try:
+                self.disks[tree] = TREES[tree]()
+            except (build.BuildError, OSError) as error:
+                self.unbuilt[tree] = str(error)
         if self.on_linux_guest:
             linux_guest.prepare()
 
@@ -57,6 +61,8 @@ class Runner:
         """The oracle's outcome and the guest's."""
         if self.timeout:
             case = replace(case, timeout=self.timeout)
+        if case.tree in self.unbuilt:
+            return Outcome(b"", "a disk to run from"), Outcome(b"", f"no disk: {self.unbuilt[case.tree]}")
         place = self.scratch / case.name.replace("/", "-")
         disk = self.disks[case.tree]
         if case.expectation.exists():
@@ -70,4 +76,4 @@ class Runner:
 
 
 #: How the disks other than the programs' are made, by name.
-TREES: dict[str, Callable[[], Path]] = {}
+TREES: dict[str, Callable[[], Path]] = {"busybox": busybox.disk, **real.TREES}

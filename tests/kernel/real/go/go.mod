@@ -1,0 +1,3 @@
+module oracle.invalid/work
+
+go 1.19
