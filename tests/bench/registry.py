@@ -21,7 +21,7 @@ from pathlib import Path
 from common import COLLECTIONS, measure, report
 
 sys.path.insert(0, str(COLLECTIONS))
-from ansible_collections.uni.engine.tests.unit.engine.registries import docker_registry, tool  # noqa: E402
+from ansible_collections.uni.engine.tests.unit.engine.registries import docker_registry, tool
 
 LAYERS_MB = (150, 50)
 ENGINE = "ansible_collections.uni.engine.plugins.module_utils.engine"

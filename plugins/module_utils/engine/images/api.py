@@ -77,12 +77,13 @@ def ensure_present(root: Root, spec: BuildSpec, *, check: bool = False) -> Resul
     store = ImageStore(root)
     observed = store.find(str(reference))
     kernel, warnings = _kernel(root, spec)
-    ready = sources.assemble(spec)
-    plan = plan_build(reference, ready.settings, ready.content, kernel.digest if kernel else None, observed,
-                      update_kernel=spec.update_kernel or spec.kernel is not None)
-    if plan.changed and not check:
-        build.apply_build(store, reference, ready.tree, ready.settings, ready.content, kernel)
-        observed = store.resolve(str(reference))
+    with scratch_directory(root) as scratch:
+        ready = sources.assemble(root, spec, scratch, check=check)
+        plan = plan_build(reference, ready.settings, ready.content, kernel.digest if kernel else None, observed,
+                          update_kernel=spec.update_kernel or spec.kernel is not None)
+        if plan.changed and not check:
+            build.apply_build(store, reference, ready.tree, ready.settings, ready.content, kernel)
+            observed = store.resolve(str(reference))
     return Result(plan, observed, warnings)
 
 

@@ -16,6 +16,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.libraries import
     TreeFiles,
     gather_libraries,
 )
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.tree import (
     Content,
     Entry,
@@ -39,19 +40,29 @@ class Assembled:
     settings: Settings
 
 
-def assemble(spec: BuildSpec) -> Assembled:
-    """Read every source and lay them over each other; nothing is written.
+def assemble(root: Root, spec: BuildSpec, scratch: Path, *, check: bool) -> Assembled:
+    """Read every source and lay them over each other; spools go to ``scratch``, which the tree then refers to.
+
+    :param check: nothing else is written; otherwise a container image is pulled into the store
 
     :raises UsageError: a source is unsuited; codes ``elf.*``, ``build.*``
     """
-    tree = Tree()
+    tree, base = Tree(), Settings()
+    if spec.image:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.images.container import container_tree
+
+        tree, base = container_tree(root, spec.image, scratch, check=check)
+    if spec.packages:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.images.debian import add_packages
+
+        add_packages(root, tree, spec.packages, scratch)
     if spec.rootfs is not None:
         overlay(tree, tree_from_directory(spec.rootfs.absolute()))
     if spec.program is not None:
         path = _add_program(tree, spec)
         if spec.entrypoint is None:
             spec = replace(spec, entrypoint=(path,), cmd=spec.cmd if spec.cmd is not None else ())
-    settings = merge(Settings(), spec)
+    settings = merge(base, spec)
     add_skeleton(tree)
     for volume in settings.volumes:
         if tree.resolve(volume) is None:

@@ -23,8 +23,8 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """An image to be built. At least one source is given: ``rootfs`` (a directory), and over it ``program`` (an ELF
-    file).
+    """An image to be built. At least one source is given; later ones are laid over earlier ones:
+    ``image`` (a container image), ``packages`` (Debian), ``rootfs`` (a directory), ``program`` (an ELF file).
 
     ``program`` is put at ``program_path``, by default ``/bin/`` and its name, and becomes the entrypoint unless
     that is set. ``memory`` and ``size`` (of the disk) are in bytes. ``kernel`` is the ELF file of a kernel; by
@@ -35,6 +35,8 @@ class BuildSpec:
     name: str
     program: Path | None = None
     rootfs: Path | None = None
+    packages: tuple[str, ...] = ()
+    image: str | None = None
     program_path: str = ""
     entrypoint: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
@@ -91,9 +93,9 @@ def check_spec(spec: BuildSpec) -> Reference:
     if reference.digest:
         raise UsageError(f"{spec.name!r} has a digest, which only a finished image has", code="build.setting",
                          hint="give NAME[:TAG]")
-    if not (spec.program or spec.rootfs):
+    if not (spec.program or spec.rootfs or spec.packages or spec.image):
         raise UsageError(f"nothing to build {spec.name} from", code="build.no_source",
-                         hint="give a program or a root directory")
+                         hint="give a program, a root directory, packages or a container image")
     for name, value, pattern, wanted in (
             ("user", spec.user, _USER, "UID[:GID] or names"),
             ("stop_signal", spec.stop_signal, _SIGNAL, "a signal such as SIGTERM or 15")):

@@ -87,10 +87,11 @@ def logout(root: Root, registry: str, *, check: bool = False) -> Plan:
 
 
 def pull(root: Root, name: str, *, connection: Connection | None = None, check: bool = False,
-         missing_only: bool = False) -> TransferResult:
+         missing_only: bool = False, auth_root: Root | None = None) -> TransferResult:
     """Bring the image ``name`` from its registry into the store, under that name.
 
     :param missing_only: an image of that name that is here is good enough
+    :param auth_root: where the credentials are kept, when not in ``root``
     :raises VerifyError: ``registry.mismatch``; nothing is tagged
     """
     from ansible_collections.uni.engine.plugins.module_utils.engine.registry import transfer
@@ -102,7 +103,7 @@ def pull(root: Root, name: str, *, connection: Connection | None = None, check: 
     present = store.find(name)
     if present is not None and (missing_only or reference.digest):
         return TransferResult(Plan(), str(reference), present.digest, image=present)
-    with _open(root, endpoint, connection) as client:
+    with _open(auth_root or root, endpoint, connection) as client:
         wanted = reference.digest or reference.tag
         if _complete(store, present, client.head_manifest(repository, wanted) if present else None):
             return TransferResult(Plan(), str(reference), present.digest if present else "", image=present)
