@@ -34,7 +34,7 @@ struct fdtable {
 struct process {
     struct mm mm;
     struct fdtable fds;
-    struct list threads;        // thread_lock
+    struct list threads;        // changed under thread_lock and sig_lock, read under either
     u32 nr_threads;
     spinlock_t thread_lock;
     int pid;                    // 1, as in a container
@@ -55,6 +55,21 @@ struct process {
     struct sigaction_k actions[64];
     struct sigqueue pending;
     u64 start_ns;
+    struct waitq thread_wait;   // a thread ended (execve waits for the others)
+    int leader_status;          // exit status of the first thread, when it went before the others
+    struct thread *exec_thread; // execve under way: every other thread ends at its next return to the program
+    struct waitq signal_wait;   // signalfd and its pollers
+    struct waitq stop_wait;     // SIGCONT
+    bool stopped;
+    u64 dead_cpu_ns;            // of threads that are gone
+    u64 dead_nvcsw, dead_nivcsw, dead_minflt, dead_majflt;
+    struct itimer *itimers;     // linux/itimer.c
+    u64 cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
+    u32 fsuid, fsgid;
+    u32 ngroups;
+    u32 groups[32];
+    int next_tid;               // thread_lock
+    bool no_new_privs;
     bool exiting;               // exit_group or a fatal signal: threads end at their next return to the program
     int exit_status;            // as wait(2) has it: status << 8, or the signal's number
     bool dumpable;
@@ -68,10 +83,19 @@ int process_start_init(void);
 // Replaces the program. argv and envp are kernel copies.
 struct exec_args {
     char *path;
+    struct file *file;          // execveat(AT_EMPTY_PATH) and the like: run this one; NULL: open path
     char **argv, **envp;
     int argc, envc;
 };
 int process_exec(struct exec_args *a, struct regs *r);
+void process_add_thread(struct process *p, struct thread *t);     // gives it a number
+struct thread *process_find_thread(int tid);          // thread_lock held; NULL: none of that number
+void process_thread_exit(int code) NORETURN;          // the current thread; the last one ends the process
+int process_end_other_threads(void);                  // execve; -EAGAIN when another thread does the same or the process ends
+u64 process_cpu_ns(struct process *p);                // all threads, also those that ended
+bool process_in_group(const struct process *p, u32 gid);
+bool process_capable(int cap);                        // CAP_*
+const char *signal_name(int sig);                     // "SIGSEGV"; NULL when there is none of that number
 void process_exit_group(int wait_status) NORETURN;    // the current thread; ends all the others, then the machine
 void process_kill(int sig);                           // fatal signal from any context (out of memory, control port)
 

@@ -60,7 +60,7 @@ struct thread {
     void *wait_data;            // of the sleeping subsystem
     u32 sched_policy, sched_prio;
     u64 timer_slack;
-    i32 stop_sig;
+    int exit_code;              // wait status
     bool cpu_timers;            // a CPU-time timer may have to be checked at the next tick
 };
 
@@ -111,6 +111,7 @@ void thread_yield(void);
 void schedule(void);                            // gives the CPU away; the caller has set its state
 void thread_exit(void) NORETURN;                // the end of the current thread; its stack is freed by the next one
 bool sched_others_runnable(void);
+void sched_arm_tick(u64 ns);                    // the current thread's CPU-time timers want to be looked at soon
 void sched_tick(void);                          // the slice timer's end (softirq)
 
 // --- Waiting ---------------------------------------------------------------------------------------------------
@@ -150,6 +151,9 @@ void waitq_wake_all(struct waitq *q);
 void waitq_prepare(struct waitq *q, struct waiter *w);
 int waitq_sleep(struct waiter *w, u64 deadline_ns, bool interruptible);   // monotonic ns; re-armed when it returns
 void waitq_finish(struct waiter *w);
+// Until a signal of `set` is pending (0; t->sigwait is already set), any other deliverable one (-ERESTARTSYS) or the deadline (-ETIMEDOUT).
+int sleep_signal(u64 deadline_ns, sigset_k set);
+int sleep_flag(volatile bool *flag, u64 deadline_ns);   // until somebody sets *flag and wakes the thread: 0, -ETIMEDOUT, -ERESTARTSYS
 int sleep_until(u64 deadline_ns, bool interruptible);                      // 0 at the deadline, -ERESTARTSYS
 
 struct mutex {

@@ -49,6 +49,7 @@ int signal_thread(struct thread *t, int sig, const struct siginfo_k *info);
 // A fault of the program itself: delivered at once, kills when blocked or ignored.
 void signal_fault(int sig, int code, uptr addr, struct regs *r);
 bool signal_pending(const struct thread *t);
+sigset_k signal_pending_set(const struct thread *t);   // own and shared, blocked or not
 // On the way back to the program, when thread->interrupted: delivers, restarts or ends. Called by entry.S's C part.
 void signal_deliver(struct regs *r);
 

@@ -67,14 +67,21 @@ void sched_tick(void)
 {
     struct cpu *c = this_cpu();
     struct thread *t = c->current;
-    if (t->cpu_timers)
+    u64 now = clock_mono_ns();
+    if (t->cpu_timers) {
         t->interrupted = true;          // the CPU-time timers are checked on the way back to the program
+        arm_slice_timer(c, now + SLICE_NS);
+    }
     if (!c->nr_running)
         return;
-    u64 now = clock_mono_ns();
     if (now >= t->slice_end || t == c->idle)
         t->resched = true;
     arm_slice_timer(c, now >= t->slice_end ? now + SLICE_NS : t->slice_end);
+}
+
+void sched_arm_tick(u64 ns)
+{
+    arm_slice_timer(this_cpu(), clock_mono_ns() + ns);
 }
 
 bool sched_others_runnable(void)

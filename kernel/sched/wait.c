@@ -93,8 +93,8 @@ static void sleep_timer_fired(struct timer *tm)
     thread_wake(s->thread);
 }
 
-// Sleeps until *woken, the deadline or a signal. 0, -ETIMEDOUT, -ERESTARTSYS.
-static int sleep_on(volatile bool *woken, u64 deadline, bool interruptible)
+// Sleeps until *woken, a pending signal of `set`, the deadline or a deliverable signal. 0, -ETIMEDOUT, -ERESTARTSYS.
+static int sleep_on(volatile bool *woken, sigset_k set, u64 deadline, bool interruptible)
 {
     struct thread *t = current();
     struct sleep_timer s = { .thread = t, .fired = false };
@@ -104,7 +104,7 @@ static int sleep_on(volatile bool *woken, u64 deadline, bool interruptible)
         timer_arm(&s.timer, deadline);
     }
     u64 flags = irq_save();         // between the test and the state no interrupt may wake us
-    while (!*woken) {
+    while (!*woken && !(set && (signal_pending_set(t) & set))) {
         if (s.fired)
             err = -ETIMEDOUT;
         else if (interruptible && t->interrupted && signal_pending(t))
@@ -124,7 +124,7 @@ static int sleep_on(volatile bool *woken, u64 deadline, bool interruptible)
 
 int waitq_sleep(struct waiter *w, u64 deadline_ns, bool interruptible)
 {
-    int err = sleep_on(&w->woken, deadline_ns, interruptible);
+    int err = sleep_on(&w->woken, 0, deadline_ns, interruptible);
     w->woken = false;
     return err;
 }
@@ -141,6 +141,17 @@ void waitq_finish(struct waiter *w)
 int sleep_until(u64 deadline_ns, bool interruptible)
 {
     bool never = false;
-    int err = sleep_on(&never, deadline_ns, interruptible);
+    int err = sleep_on(&never, 0, deadline_ns, interruptible);
     return err == -ETIMEDOUT ? 0 : err;
+}
+
+int sleep_signal(u64 deadline_ns, sigset_k set)
+{
+    bool never = false;
+    return sleep_on(&never, set, deadline_ns, true);
+}
+
+int sleep_flag(volatile bool *flag, u64 deadline_ns)
+{
+    return sleep_on(flag, 0, deadline_ns, true);
 }

@@ -1,0 +1,534 @@
+// SPDX-License-Identifier: Apache-2.0
+// futex(2), futex_waitv(2), robust lists (Documentation/locking/robust-futex-ABI). One address space, so a futex is known by
+// its address: private and shared ones are the same, except that one file mapped twice gives two futexes.
+#include <linux/futex.h>
+#include "errno.h"
+#include "futex.h"
+#include "kmalloc.h"
+#include "lib.h"
+#include "process.h"
+#include "sched.h"
+#include "syscalls.h"
+#include "time.h"
+#include "uaccess.h"
+
+#define BUCKETS 64
+#define ROBUST_LIMIT 2048
+#define WAITV_LIMIT 128
+
+struct futex_bucket {
+    spinlock_t lock;                // guards the list
+    struct list waiters;
+};
+
+// One address a thread waits on; on its kernel stack (on the heap for futex_waitv).
+struct futex_waiter {
+    struct list node;
+    struct thread *thread;
+    uptr addr;
+    u32 bitset;
+    struct futex_bucket *bucket;    // changes by requeue, under both locks
+    volatile bool woken;
+    volatile bool *flag;            // what the thread sleeps on: &woken, or one flag for all of a futex_waitv
+};
+
+static struct futex_bucket buckets[BUCKETS];
+
+void futex_init(void)
+{
+    for (int i = 0; i < BUCKETS; i++)
+        list_init(&buckets[i].waiters);
+}
+
+static struct futex_bucket *bucket_of(uptr addr)
+{
+    u64 h = (addr >> 2) * 0x9e3779b97f4a7c15ull;
+    return &buckets[h >> 58];
+}
+
+static void lock_two(struct futex_bucket *a, struct futex_bucket *b)
+{
+    if (a > b) {
+        struct futex_bucket *t = a;
+        a = b;
+        b = t;
+    }
+    spin_lock(&a->lock);
+    if (a != b)
+        spin_lock(&b->lock);
+}
+
+static void unlock_two(struct futex_bucket *a, struct futex_bucket *b)
+{
+    spin_unlock(&a->lock);
+    if (a != b)
+        spin_unlock(&b->lock);
+}
+
+static void enqueue(struct futex_waiter *w, uptr addr, u32 bitset)
+{
+    w->thread = current();
+    w->addr = addr;
+    w->bitset = bitset;
+    w->woken = false;
+    w->bucket = bucket_of(addr);
+    spin_lock(&w->bucket->lock);
+    list_push(&w->bucket->waiters, &w->node);
+    spin_unlock(&w->bucket->lock);
+}
+
+// Takes the waiter off its list unless a waker did; true when it was woken.
+static bool dequeue(struct futex_waiter *w)
+{
+    for (;;) {
+        struct futex_bucket *b = w->bucket;
+        spin_lock(&b->lock);
+        if (b == w->bucket) {
+            if (!w->woken)
+                list_remove(&w->node);
+            spin_unlock(&b->lock);
+            return w->woken;
+        }
+        spin_unlock(&b->lock);      // requeued in between
+    }
+}
+
+static void wake_waiter(struct futex_waiter *w)
+{
+    struct thread *t = w->thread;
+    list_remove(&w->node);
+    *w->flag = true;
+    w->woken = true;
+    thread_wake(t);
+}
+
+static int wake_locked(struct futex_bucket *b, uptr addr, u32 n, u32 bitset)
+{
+    u32 woken = 0;
+    for (struct list *l = b->waiters.next, *next; l != &b->waiters && woken < n; l = next) {
+        struct futex_waiter *w = list_entry(l, struct futex_waiter, node);
+        next = l->next;
+        if (w->addr != addr || !(w->bitset & bitset))
+            continue;
+        wake_waiter(w);
+        woken++;
+    }
+    return (int)woken;
+}
+
+static int futex_wake(uptr addr, u32 n, u32 bitset)
+{
+    struct futex_bucket *b = bucket_of(addr);
+    if (!bitset)
+        return -EINVAL;
+    if (list_empty(&b->waiters))
+        return 0;
+    spin_lock(&b->lock);
+    int woken = wake_locked(b, addr, MAX(n, 1u), bitset);
+    spin_unlock(&b->lock);
+    return woken;
+}
+
+int futex_wake_addr(uptr addr, u32 n)
+{
+    return futex_wake(addr, n, ~0u);
+}
+
+// The waiter stands in the queue before the value is read, so a change after the read finds it there. The kernel is not
+// preemptible and reading may sleep only for a page that is not present; a wake-up in between counts.
+static long futex_wait_deadline(uptr addr, u32 val, u32 bitset, u64 deadline)
+{
+    struct futex_waiter w;
+    u32 now;
+    if (!bitset)
+        return -EINVAL;
+    if (user_read_u32(addr, &now))
+        return -EFAULT;
+    if (now != val)
+        return -EAGAIN;
+    w.flag = &w.woken;
+    enqueue(&w, addr, bitset);
+    if (user_read_u32(addr, &now))
+        return dequeue(&w) ? 0 : -EFAULT;
+    if (now != val)
+        return dequeue(&w) ? 0 : -EAGAIN;
+    int err = sleep_flag(&w.woken, deadline);
+    if (dequeue(&w))
+        return 0;
+    return err;
+}
+
+static long futex_wait_restart(struct thread *t)
+{
+    long err = futex_wait_deadline(t->restart_arg[0], (u32)t->restart_arg[1], (u32)(t->restart_arg[1] >> 32), t->restart_arg[2]);
+    if (err == -ERESTARTSYS) {
+        t->restart_fn = futex_wait_restart;
+        err = -ERESTART_RESTARTBLOCK;
+    }
+    return err;
+}
+
+// With a timeout an interrupted wait goes on with the same end (restart block); without one it is simply run again.
+static long futex_wait(uptr addr, u32 val, u32 bitset, u64 deadline)
+{
+    if (deadline == NO_DEADLINE)
+        return futex_wait_deadline(addr, val, bitset, deadline);
+    struct thread *t = current();
+    t->restart_arg[0] = addr;
+    t->restart_arg[1] = val | (u64)bitset << 32;
+    t->restart_arg[2] = deadline;
+    return futex_wait_restart(t);
+}
+
+static long futex_requeue(uptr from, uptr to, u32 nwake, u32 nrequeue, bool compare, u32 val)
+{
+    if ((i32)nwake < 0 || (i32)nrequeue < 0)
+        return -EINVAL;
+    struct futex_bucket *a = bucket_of(from), *b = bucket_of(to);
+    u32 now;
+    if (compare) {
+        if (user_read_u32(from, &now))
+            return -EFAULT;
+        if (now != val)
+            return -EAGAIN;
+    }
+    lock_two(a, b);
+    u32 woken = 0, moved = 0;
+    for (struct list *l = a->waiters.next, *next; l != &a->waiters; l = next) {
+        struct futex_waiter *w = list_entry(l, struct futex_waiter, node);
+        next = l->next;
+        if (w->addr != from)
+            continue;
+        if (woken < nwake) {
+            wake_waiter(w);
+            woken++;
+            continue;
+        }
+        if (moved == nrequeue)
+            break;
+        moved++;
+        if (from == to)
+            continue;
+        w->addr = to;
+        if (a != b) {
+            list_remove(&w->node);
+            list_push(&b->waiters, &w->node);
+            w->bucket = b;
+        }
+    }
+    unlock_two(a, b);
+    return woken + (compare ? moved : 0);
+}
+
+static bool wake_op_compare(u32 cmp, i32 old, i32 arg)
+{
+    switch (cmp) {
+    case FUTEX_OP_CMP_EQ: return old == arg;
+    case FUTEX_OP_CMP_NE: return old != arg;
+    case FUTEX_OP_CMP_LT: return old < arg;
+    case FUTEX_OP_CMP_LE: return old <= arg;
+    case FUTEX_OP_CMP_GT: return old > arg;
+    default: return old >= arg;
+    }
+}
+
+static long futex_wake_op(uptr addr, uptr addr2, u32 n, u32 n2, u32 enc)
+{
+    u32 op = (enc >> 28) & 7, cmp = (enc >> 24) & 15, old;
+    i32 oparg = (i32)(enc << 8) >> 20, cmparg = (i32)(enc << 20) >> 20;
+    if (enc & (FUTEX_OP_OPARG_SHIFT << 28))
+        oparg = 1 << (oparg & 31);
+    if (op > FUTEX_OP_XOR || cmp > FUTEX_OP_CMP_GE)
+        return -ENOSYS;
+    u32 probe;
+    if (user_read_u32(addr, &probe) || user_xchg_op_u32(addr2, (int)op, (u32)oparg, &old))
+        return -EFAULT;
+    struct futex_bucket *a = bucket_of(addr), *b = bucket_of(addr2);
+    lock_two(a, b);
+    long woken = wake_locked(a, addr, MAX(n, 1u), ~0u);
+    if (wake_op_compare(cmp, (i32)old, cmparg))
+        woken += wake_locked(b, addr2, MAX(n2, 1u), ~0u);
+    unlock_two(a, b);
+    return woken;
+}
+
+// --- priority inheritance: the lock protocol of futex(2), first come first served; priorities themselves are not inherited. -
+static long futex_lock_pi(uptr addr, u64 deadline, bool try_only)
+{
+    u32 tid = (u32)current()->tid, old, seen;
+    for (;;) {
+        if (user_cmpxchg_u32(addr, 0, tid, &old))
+            return -EFAULT;
+        if (old == 0)
+            return 0;
+        if ((old & FUTEX_TID_MASK) == tid)
+            return -EDEADLK;
+        if ((old & FUTEX_TID_MASK) == 0) {          // the owner died or waiters are left over
+            u32 flags = old & (FUTEX_OWNER_DIED | FUTEX_WAITERS);
+            if (user_cmpxchg_u32(addr, old, tid | flags, &seen))
+                return -EFAULT;
+            if (seen == old)
+                return 0;
+            continue;
+        }
+        if (try_only)
+            return -EAGAIN;
+        spin_lock(&the_process->thread_lock);
+        bool alive = process_find_thread((int)(old & FUTEX_TID_MASK)) != NULL;
+        spin_unlock(&the_process->thread_lock);
+        if (!alive)
+            return -ESRCH;
+        if (!(old & FUTEX_WAITERS)) {
+            if (user_cmpxchg_u32(addr, old, old | FUTEX_WAITERS, &seen))
+                return -EFAULT;
+            if (seen != old)
+                continue;
+            old |= FUTEX_WAITERS;
+        }
+        long err = futex_wait_deadline(addr, old, FUTEX_BITSET_MATCH_ANY, deadline);
+        if (user_read_u32(addr, &seen))
+            return -EFAULT;
+        if ((seen & FUTEX_TID_MASK) == tid)         // unlock handed it to us
+            return 0;
+        if (err && err != -EAGAIN)
+            return err == -ERESTARTSYS ? -ERESTARTNOINTR : err;
+    }
+}
+
+static long futex_unlock_pi(uptr addr)
+{
+    u32 tid = (u32)current()->tid, old, seen;
+    struct futex_bucket *b = bucket_of(addr);
+    if (user_read_u32(addr, &old))
+        return -EFAULT;
+    for (;;) {
+        if ((old & FUTEX_TID_MASK) != tid)
+            return -EPERM;
+        struct futex_waiter *first = NULL;
+        u32 waiting = 0;
+        spin_lock(&b->lock);
+        for (struct list *l = b->waiters.next; l != &b->waiters; l = l->next) {
+            struct futex_waiter *w = list_entry(l, struct futex_waiter, node);
+            if (w->addr != addr)
+                continue;
+            waiting++;
+            if (!first)
+                first = w;
+        }
+        u32 heir = first ? (u32)first->thread->tid : 0;
+        spin_unlock(&b->lock);
+        if (user_cmpxchg_u32(addr, old, heir | (waiting > 1 ? FUTEX_WAITERS : 0), &seen))
+            return -EFAULT;
+        if (seen != old) {
+            old = seen;
+            continue;
+        }
+        if (heir)
+            futex_wake(addr, 1, ~0u);
+        return 0;
+    }
+}
+
+// --- the call ---------------------------------------------------------------------------------------------------------
+// Relative for FUTEX_WAIT, absolute for the others; on the wall clock when asked for.
+static int wait_deadline(uptr p, int cmd, bool realtime, u64 *deadline)
+{
+    u64 ns;
+    *deadline = NO_DEADLINE;
+    if (!p)
+        return 0;
+    int err = timespec_from_user(p, &ns);
+    if (err)
+        return err;
+    if (cmd == FUTEX_WAIT)
+        *deadline = deadline_after(ns);
+    else if (realtime)
+        *deadline = ns > clock_real_offset() ? ns - clock_real_offset() : 0;
+    else
+        *deadline = ns;
+    return 0;
+}
+
+long sys_futex(struct regs *r)
+{
+    uptr addr = r->arg[0], addr2 = r->arg[4];
+    u32 op = (u32)r->arg[1], val = (u32)r->arg[2], val3 = (u32)r->arg[5], val2 = (u32)r->arg[3];
+    u32 cmd = op & (u32)FUTEX_CMD_MASK;
+    bool realtime = op & FUTEX_CLOCK_REALTIME;
+    u64 deadline = NO_DEADLINE;
+    bool waits = cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET || cmd == FUTEX_LOCK_PI || cmd == FUTEX_LOCK_PI2;
+    if (realtime && cmd != FUTEX_WAIT_BITSET && cmd != FUTEX_LOCK_PI2 && cmd != FUTEX_WAIT_REQUEUE_PI)
+        return -ENOSYS;
+    if (addr & 3)
+        return -EINVAL;
+    if (addr >= USER_MAX)
+        return -EFAULT;
+    if (waits) {
+        int err = wait_deadline(r->arg[3], (int)cmd, realtime || cmd == FUTEX_LOCK_PI, &deadline);
+        if (err)
+            return err;
+    }
+    switch (cmd) {
+    case FUTEX_WAIT:
+        return futex_wait(addr, val, FUTEX_BITSET_MATCH_ANY, deadline);
+    case FUTEX_WAIT_BITSET:
+        return futex_wait(addr, val, val3, deadline);
+    case FUTEX_WAKE:
+        return futex_wake(addr, val, FUTEX_BITSET_MATCH_ANY);
+    case FUTEX_WAKE_BITSET:
+        return futex_wake(addr, val, val3);
+    case FUTEX_REQUEUE:
+    case FUTEX_CMP_REQUEUE:
+        if ((addr2 & 3))
+            return -EINVAL;
+        return futex_requeue(addr, addr2, val, val2, cmd == FUTEX_CMP_REQUEUE, val3);
+    case FUTEX_WAKE_OP:
+        if ((addr2 & 3))
+            return -EINVAL;
+        return futex_wake_op(addr, addr2, val, val2, val3);
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI2:
+        return futex_lock_pi(addr, deadline, false);
+    case FUTEX_TRYLOCK_PI:
+        return futex_lock_pi(addr, NO_DEADLINE, true);
+    case FUTEX_UNLOCK_PI:
+        return futex_unlock_pi(addr);
+    default:                        // FUTEX_FD is long gone; the requeueing PI operations are not there
+        return -ENOSYS;
+    }
+}
+
+// --- waiting for several ----------------------------------------------------------------------------------------------
+struct waitv_k {                    // struct futex_waitv
+    u64 val, addr;
+    u32 flags, reserved;
+};
+
+static int check_waitv(const struct waitv_k *v, u32 n)
+{
+    for (u32 i = 0; i < n; i++)
+        if ((v[i].flags & ~(u32)(FUTEX_32 | FUTEX_PRIVATE_FLAG)) || v[i].reserved || !(v[i].flags & FUTEX_32) || (v[i].addr & 3))
+            return -EINVAL;
+    return 0;
+}
+
+static long wait_many(const struct waitv_k *v, struct futex_waiter *w, u32 n, u64 deadline)
+{
+    volatile bool any = false;
+    long err = 0, hit = -1;
+    u32 queued = 0;
+    for (; queued < n && !err; queued++) {
+        u32 now;
+        w[queued].flag = &any;
+        enqueue(&w[queued], v[queued].addr, FUTEX_BITSET_MATCH_ANY);
+        if (user_read_u32(v[queued].addr, &now))
+            err = -EFAULT;
+        else if (now != (u32)v[queued].val)
+            err = -EAGAIN;
+    }
+    if (!err)
+        err = sleep_flag(&any, deadline);
+    for (u32 i = 0; i < queued; i++)
+        if (dequeue(&w[i]))
+            hit = i;
+    return hit >= 0 ? hit : err;
+}
+
+long sys_futex_waitv(struct regs *r)
+{
+    u32 n = (u32)r->arg[1], clock = (u32)r->arg[4];
+    u64 deadline = NO_DEADLINE;
+    if (r->arg[2] || !n || n > WAITV_LIMIT || !r->arg[0])
+        return -EINVAL;
+    if (r->arg[3]) {
+        if (clock > 1)              // CLOCK_REALTIME, CLOCK_MONOTONIC
+            return -EINVAL;
+        int err = wait_deadline(r->arg[3], FUTEX_WAIT_BITSET, clock == 0, &deadline);
+        if (err)
+            return err;
+    }
+    struct waitv_k *v = kmalloc(n * sizeof(*v), 0);
+    struct futex_waiter *w = kmalloc(n * sizeof(*w), 0);
+    long err = v && w ? 0 : -ENOMEM;
+    if (!err)
+        err = copy_from_user(v, r->arg[0], n * sizeof(*v));
+    if (!err)
+        err = check_waitv(v, n);
+    if (!err)
+        err = wait_many(v, w, n, deadline);
+    kfree(v);
+    kfree(w);
+    return err;
+}
+
+// --- robust lists -----------------------------------------------------------------------------------------------------
+long sys_set_robust_list(struct regs *r)
+{
+    if (r->arg[1] != 24)            // sizeof(struct robust_list_head)
+        return -EINVAL;
+    current()->robust_list = r->arg[0];
+    current()->robust_len = r->arg[1];
+    return 0;
+}
+
+long sys_get_robust_list(struct regs *r)
+{
+    struct process *p = the_process;
+    int tid = (int)r->arg[0];
+    spin_lock(&p->thread_lock);
+    struct thread *t = tid ? process_find_thread(tid) : current();
+    u64 head = t ? t->robust_list : 0;
+    spin_unlock(&p->thread_lock);
+    if (!t)
+        return -ESRCH;
+    u64 len = 24;
+    if (copy_to_user(r->arg[2], &len, sizeof(len)) || copy_to_user(r->arg[1], &head, sizeof(head)))
+        return -EFAULT;
+    return 0;
+}
+
+// The owner of the lock at addr is dying: marks the word and wakes one waiter.
+static void owner_died(uptr addr, u32 tid, bool pi, bool pending)
+{
+    u32 val, seen;
+    if ((addr & 3) || user_read_u32(addr, &val))
+        return;
+    // It died between unlocking in user space and the wake-up call.
+    if (pending && !pi && !(val & FUTEX_TID_MASK)) {
+        futex_wake(addr, 1, ~0u);
+        return;
+    }
+    while ((val & FUTEX_TID_MASK) == tid) {
+        u32 new = (val & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
+        if (user_cmpxchg_u32(addr, val, new, &seen))
+            return;
+        if (seen == val) {
+            if (val & FUTEX_WAITERS)
+                futex_wake(addr, 1, ~0u);
+            return;
+        }
+        val = seen;
+    }
+}
+
+void futex_thread_exit(struct thread *t)
+{
+    u64 head = t->robust_list, entry, next, pending;
+    u64 offset;
+    if (!head)
+        return;
+    t->robust_list = 0;
+    if (user_read_u64(head, &entry) || user_read_u64(head + 8, &offset) || user_read_u64(head + 16, &pending))
+        return;
+    // Bit 0 of an entry marks a priority-inheritance lock.
+    for (int limit = ROBUST_LIMIT; (entry & ~1ul) != head && limit; limit--) {
+        bool more = !user_read_u64(entry & ~1ul, &next);
+        if ((entry & ~1ul) != (pending & ~1ul))
+            owner_died((entry & ~1ul) + offset, (u32)t->tid, entry & 1, false);
+        if (!more)
+            return;
+        entry = next;
+    }
+    if (pending & ~1ul)
+        owner_died((pending & ~1ul) + offset, (u32)t->tid, pending & 1, true);
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// prctl(2), arch_prctl(2), personality(2) and the calls that a single process on a single machine refuses.
+#include <linux/prctl.h>
+#include "arch.h"
+#include "errno.h"
+#include "fs.h"
+#include "lib.h"
+#include "process.h"
+#include "rlimit.h"
+#include "syscalls.h"
+#include "uaccess.h"
+
+#define ARCH_SET_GS_K 0x1001
+#define ARCH_SET_FS_K 0x1002
+#define ARCH_GET_FS_K 0x1003
+#define ARCH_GET_GS_K 0x1004
+
+static u32 pdeathsig, personality_flags;
+static bool keep_caps, subreaper;
+
+static long prctl_name(u64 op, uptr p)
+{
+    char name[16] = { 0 };
+    struct thread *t = current();
+    if (op == PR_GET_NAME)
+        return copy_to_user(p, t->name, sizeof(t->name));
+    ssize_t n = strncpy_from_user(name, p, sizeof(name));
+    if (n < 0 && n != -ENAMETOOLONG)
+        return n;
+    if (n < 0 && copy_from_user(name, p, sizeof(name) - 1))
+        return -EFAULT;
+    name[15] = 0;
+    memset(t->name, 0, sizeof(t->name));
+    strlcpy(t->name, name, sizeof(t->name));
+    if (t->tid == the_process->pid)
+        strlcpy(the_process->name, name, sizeof(the_process->name));
+    return 0;
+}
+
+static long prctl_ambient(struct process *p, u64 op, u64 cap)
+{
+    if (op == PR_CAP_AMBIENT_CLEAR_ALL) {
+        if (cap)
+            return -EINVAL;
+        p->cap_ambient = 0;
+        return 0;
+    }
+    if (cap > 40)
+        return -EINVAL;
+    switch (op) {
+    case PR_CAP_AMBIENT_IS_SET:
+        return (p->cap_ambient & BIT(cap)) != 0;
+    case PR_CAP_AMBIENT_RAISE:
+        if (!(p->cap_permitted & p->cap_inheritable & BIT(cap)))
+            return -EPERM;
+        p->cap_ambient |= BIT(cap);
+        return 0;
+    case PR_CAP_AMBIENT_LOWER:
+        p->cap_ambient &= ~BIT(cap);
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+static long prctl_caps(struct process *p, u64 op, u64 arg)
+{
+    switch (op) {
+    case PR_CAPBSET_READ:
+        return arg > 40 ? -EINVAL : (p->cap_bounding & BIT(arg)) != 0;
+    case PR_CAPBSET_DROP:
+        if (arg > 40)
+            return -EINVAL;
+        if (!process_capable(8))    // CAP_SETPCAP
+            return -EPERM;
+        p->cap_bounding &= ~BIT(arg);
+        return 0;
+    case PR_SET_KEEPCAPS:
+        if (arg > 1)
+            return -EINVAL;
+        keep_caps = arg;
+        return 0;
+    default:                        // PR_GET_KEEPCAPS
+        return keep_caps;
+    }
+}
+
+long sys_prctl(struct regs *r)
+{
+    struct process *p = the_process;
+    u64 op = (u32)r->arg[0], a = r->arg[1];
+    switch (op) {
+    case PR_SET_NAME:
+    case PR_GET_NAME:
+        return prctl_name(op, a);
+    case PR_SET_PDEATHSIG:
+        if (a > 64)
+            return -EINVAL;
+        pdeathsig = (u32)a;
+        return 0;
+    case PR_GET_PDEATHSIG:
+        return user_write_u32(a, pdeathsig);
+    case PR_GET_DUMPABLE:
+        return p->dumpable;
+    case PR_SET_DUMPABLE:
+        if (a > 1)
+            return -EINVAL;
+        p->dumpable = a;
+        return 0;
+    case PR_CAPBSET_READ:
+    case PR_CAPBSET_DROP:
+    case PR_GET_KEEPCAPS:
+    case PR_SET_KEEPCAPS:
+        return prctl_caps(p, op, a);
+    case PR_CAP_AMBIENT:
+        if (r->arg[3] || r->arg[4])
+            return -EINVAL;
+        return prctl_ambient(p, a, r->arg[2]);
+    case PR_SET_NO_NEW_PRIVS:
+        if (a != 1 || r->arg[2] || r->arg[3] || r->arg[4])
+            return -EINVAL;
+        p->no_new_privs = true;
+        return 0;
+    case PR_GET_NO_NEW_PRIVS:
+        return a || r->arg[2] || r->arg[3] || r->arg[4] ? -EINVAL : p->no_new_privs;
+    case PR_SET_TIMERSLACK:
+        current()->timer_slack = a ? a : 50000;
+        return 0;
+    case PR_GET_TIMERSLACK:
+        return (long)current()->timer_slack;
+    case PR_SET_CHILD_SUBREAPER:
+        subreaper = a;
+        return 0;
+    case PR_GET_CHILD_SUBREAPER:
+        return user_write_u32(a, subreaper);
+    case PR_GET_TID_ADDRESS:
+        return copy_to_user(a, &current()->clear_child_tid, sizeof(u64));
+    case PR_GET_SECCOMP:
+        return 0;
+    case PR_SET_THP_DISABLE:
+        return r->arg[2] || r->arg[3] || r->arg[4] ? -EINVAL : 0;
+    case PR_GET_THP_DISABLE:
+        return 0;
+    case PR_GET_SECUREBITS:
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+long sys_arch_prctl(struct regs *r)
+{
+    u64 v = r->arg[1];
+    switch ((u32)r->arg[0]) {
+    case ARCH_SET_FS_K:
+        if (v >= USER_MAX)
+            return -EPERM;
+        set_fs_base(v);
+        return 0;
+    case ARCH_SET_GS_K:
+        if (v >= USER_MAX)
+            return -EPERM;
+        set_user_gs_base(v);
+        return 0;
+    case ARCH_GET_FS_K:
+        v = get_fs_base();
+        return copy_to_user(r->arg[1], &v, sizeof(v));
+    case ARCH_GET_GS_K:
+        v = get_user_gs_base();
+        return copy_to_user(r->arg[1], &v, sizeof(v));
+    default:
+        return -EINVAL;
+    }
+}
+
+long sys_personality(struct regs *r)
+{
+    u32 old = personality_flags, new = (u32)r->arg[0];
+    if (new == ~0u)
+        return old;
+    if (new & 0xff)                 // other systems' personalities than Linux's own
+        return -EINVAL;
+    personality_flags = new;
+    return old;
+}
+
+// glibc falls back quietly; a critical section could never be restarted without support at every preemption.
+long sys_rseq(struct regs *r)
+{
+    (void)r;
+    return -ENOSYS;
+}
+
+// A filter that is accepted but not applied would be a lie.
+long sys_seccomp(struct regs *r)
+{
+    u32 op = (u32)r->arg[0];
+    if (op > 3)
+        return -EINVAL;
+    return op == 2 ? -EOPNOTSUPP : -EINVAL;
+}
+
+long sys_kcmp(struct regs *r)
+{
+    int type = (int)r->arg[2];
+    spin_lock(&the_process->thread_lock);
+    bool known = process_find_thread((int)r->arg[0]) && process_find_thread((int)r->arg[1]);
+    spin_unlock(&the_process->thread_lock);
+    if (!known)
+        return -ESRCH;
+    if (type < 0 || type > 7)
+        return -EINVAL;
+    if (type != 0)                  // VM, FILES, FS, SIGHAND, IO, SYSVSEM: threads share everything
+        return type == 7 ? -EOPNOTSUPP : 0;
+    struct file *a = fd_get((int)r->arg[3]), *b = fd_get((int)r->arg[4]);
+    long v = !a || !b ? -EBADF : a == b ? 0 : a < b ? 1 : 2;
+    if (a)
+        file_put(a);
+    if (b)
+        file_put(b);
+    return v;
+}
+
+long sys_unshare(struct regs *r)
+{
+    // Threads share by nature here; flags that ask for nothing new succeed.
+    u32 flags = (u32)r->arg[0];
+    if (flags & ~0x7e0786ffu)
+        return -EINVAL;
+    return flags ? -EINVAL : 0;
+}
+
+long sys_setns(struct regs *r)
+{
+    struct file *f = fd_get((int)r->arg[0]);
+    if (!f)
+        return -EBADF;
+    file_put(f);
+    return -EINVAL;
+}
+
+long sys_vhangup(struct regs *r)
+{
+    (void)r;
+    return process_capable(26) ? 0 : -EPERM;        // CAP_SYS_TTY_CONFIG
+}
