@@ -182,7 +182,8 @@ void config_cmdline(char *line)
     bool args = false;
     char *w;
     while ((w = next_word(&line))) {
-        if (args) {
+        // microvm appends its devices to whatever it was given, also behind the program's arguments.
+        if (args && strncmp(w, "virtio_mmio.device=", 19)) {
             add(&boot_config.arg, w);
             continue;
         }
