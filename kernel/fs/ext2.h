@@ -114,6 +114,8 @@ struct ext2_fs {
     struct list dirty[BUF_KINDS];
     u32 nr_bufs, nr_unused;
     struct ext2_sb *disk_sb;        // as on disk, 1024 bytes
+    struct list fresh, done;        // inodes, counted: see ext2_inode.fresh; committed, the reference waits for ext2_unlock
+    struct list late;               // struct ext2_late
     struct list all;                // list of mounted ext2 for the shrinker
 };
 
@@ -123,6 +125,18 @@ struct ext2_inode {
     u32 flags, file_acl, generation, dtime;
     u32 goal;                       // where the last block was put
     u32 dir_hint;                   // directories: no free entry before this block
+    bool fresh;                     // no committed name leads here: on disk it looks deleted until the names are there
+    struct list fresh_node;         // fs->fresh, which holds a reference
+    struct ext2_late *late;
+};
+
+// An inode whose last name a rename gave to another file. Its end is kept back until the directory is on disk, so that the
+// name leads to the one or to the other at every moment.
+struct ext2_late {
+    struct list node;
+    struct ext2_inode *e;           // NULL: no longer in memory
+    u32 ino;
+    struct ext2_raw raw;            // what the disk shall hold
 };
 
 static inline struct ext2_fs *EXT2(const struct superblock *sb) { return container_of(sb, struct ext2_fs, sb); }
@@ -160,6 +174,10 @@ struct ext2_inode *ext2_new_inode(struct inode *dir, u32 mode, int *err);  // fs
 int ext2_write_inode(struct ext2_inode *e);                          // into its buffer; fs->lock held
 void ext2_free_inode(struct inode *i);
 int ext2_commit(struct ext2_fs *fs, bool counts);                    // fs->lock held
+void ext2_unlock(struct ext2_fs *fs);
+void ext2_mark_fresh(struct ext2_inode *e);                          // fs->lock held
+void ext2_end_fresh(struct ext2_inode *e);                           // the caller has a reference of its own
+void ext2_mark_late(struct ext2_inode *e);
 int ext2_setattr(struct inode *i, const struct setattr *a);
 void ext2_set_ops(struct inode *i);
 

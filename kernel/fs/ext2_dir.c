@@ -288,6 +288,6 @@ int ext2_readdir(struct file *f, void *ctx,
         if (b)
             buf_put(fs, b);
     }
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return r < 0 ? r : 0;
 }

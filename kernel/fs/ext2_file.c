@@ -48,7 +48,7 @@ static int map_locked(struct ext2_inode *e, u64 lblk, u32 max, u32 *phys)
     struct ext2_fs *fs = FS(e);
     mutex_lock(&fs->lock);
     int n = ext2_map_run(e, lblk, max, phys);
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return n;
 }
 
@@ -100,7 +100,7 @@ static int fill_blocks(struct ext2_inode *e, u64 lblk, u64 end)
         else if (!(err = ext2_map_create(e, lblk, &phys, &made)))
             lblk++;
     }
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return err;
 }
 
@@ -161,19 +161,21 @@ static void free_range(struct ext2_inode *e, u64 from, u64 to)
     struct ext2_fs *fs = FS(e);
     mutex_lock(&fs->lock);
     ext2_punch(e, from, to);
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
 }
 
 // Zeros [from, to), which lies within one page, in the cache and, where a block is there, on disk.
 static int zero_part(struct ext2_inode *e, u64 from, u64 to)
 {
     struct inode *i = &e->vfs;
-    u32 phys;
+    u32 phys = 0, shift = FS(e)->bshift;
     if (from >= to)
         return 0;
-    int run = map_locked(e, from >> FS(e)->bshift, 1, &phys);
-    if (run < 0)
-        return run;
+    for (u64 lblk = from >> shift; lblk <= (to - 1) >> shift && !phys; lblk++) {
+        int run = map_locked(e, lblk, 1, &phys);
+        if (run < 0)
+            return run;
+    }
     struct page *p = phys ? pc_get(i, NULL, from >> PAGE_SHIFT) : pc_find(i, from >> PAGE_SHIFT);
     if (!p || is_err(p))
         return p ? (int)ptr_err(p) : 0;
@@ -281,7 +283,7 @@ int ext2_fsync(struct file *f, bool data_only)
     if (!(data_only && S_ISREG(i->mode) && !(i->iflags & I_DIRTY_META))) {
         mutex_lock(&fs->lock);
         int e = ext2_commit(fs, false);
-        mutex_unlock(&fs->lock);
+        ext2_unlock(fs);
         err = err ? err : e;
     }
     int e = fs->dev->has_flush ? blk_flush(fs->dev) : 0;

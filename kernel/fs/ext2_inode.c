@@ -75,8 +75,10 @@ static int raw_to_inode(struct ext2_fs *fs, struct ext2_inode *e, const struct e
 static struct ext2_inode *alloc_inode(struct ext2_fs *fs, u32 ino)
 {
     struct ext2_inode *e = kzalloc(sizeof(*e));
-    if (e)
+    if (e) {
         inode_init(&e->vfs, &fs->sb, ino);
+        list_init(&e->fresh_node);
+    }
     return e;
 }
 
@@ -94,7 +96,7 @@ struct inode *ext2_iget(struct ext2_fs *fs, u32 ino)
         mutex_lock(&fs->lock);
         i = icache_peek(&fs->sb, ino, &going);
         if (i || going) {
-            mutex_unlock(&fs->lock);
+            ext2_unlock(fs);
             if (i)
                 return i;
             continue;
@@ -109,7 +111,7 @@ struct inode *ext2_iget(struct ext2_fs *fs, u32 ino)
             ext2_set_ops(&e->vfs);
             icache_insert(&e->vfs);
         }
-        mutex_unlock(&fs->lock);
+        ext2_unlock(fs);
         if (err) {
             kfree(e);
             return err_ptr(err);
@@ -126,12 +128,14 @@ int ext2_write_inode(struct ext2_inode *e)
     struct buf *b = table_block(fs, (u32)i->ino, &r);
     if (!b)
         return -EIO;
+    if (e->late)
+        r = &e->late->raw;
     r->mode = (u16)i->mode;
     r->uid = (u16)i->uid;
     r->uid_high = (u16)(i->uid >> 16);
     r->gid = (u16)i->gid;
     r->gid_high = (u16)(i->gid >> 16);
-    r->links = (u16)i->nlink;
+    r->links = e->fresh ? 0 : (u16)i->nlink;
     r->size = (u32)i->size;
     r->size_high = S_ISREG(i->mode) ? (u32)(i->size >> 32) : 0;
     r->blocks = (u32)i->blocks;
@@ -150,7 +154,8 @@ int ext2_write_inode(struct ext2_inode *e)
         r->crtime = (u32)i->btime.sec;
         r->crtime_extra = time_extra(&i->btime);
     }
-    buf_dirty(fs, b, BUF_INODE);
+    if (!e->late)
+        buf_dirty(fs, b, BUF_INODE);
     buf_put(fs, b);
     return 0;
 }
@@ -246,18 +251,100 @@ void ext2_free_inode(struct inode *i)
         delete_on_disk(e);
     else if (i->dirty)
         ext2_write_inode(e);
+    if (e->late)
+        e->late->e = NULL;
     icache_remove(i);
     if (gone)
         ext2_free_ino(fs, (u32)i->ino, S_ISDIR(i->mode));
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     kfree(e);
 }
 
 static int write_one(struct inode *i) { return ext2_write_inode(EI(i)); }
 
-// Brings the disk to the present state, in an order that leaves a disk which e2fsck -p repairs without loss wherever it
-// stops: what nothing points to yet, then indirect blocks, inodes, directories. Blocks and inodes that were freed become
-// usable only after it.
+// --- Commit -----------------------------------------------------------------------------------------------------------
+
+void ext2_mark_fresh(struct ext2_inode *e)
+{
+    if (e->fresh)
+        return;
+    e->fresh = true;
+    list_push(&FS(e)->fresh, &e->fresh_node);
+    inode_get(&e->vfs);
+}
+
+void ext2_end_fresh(struct ext2_inode *e)
+{
+    if (!e->fresh)
+        return;
+    e->fresh = false;
+    list_remove(&e->fresh_node);
+    inode_put(&e->vfs);
+}
+
+// Without memory for it the order is the other one, which a kill may make visible.
+void ext2_mark_late(struct ext2_inode *e)
+{
+    struct ext2_fs *fs = FS(e);
+    struct ext2_raw *r;
+    struct ext2_late *l = kzalloc(sizeof(*l));
+    struct buf *b = l ? table_block(fs, (u32)e->vfs.ino, &r) : NULL;
+    if (!b) {
+        kfree(l);
+        return;
+    }
+    memcpy(&l->raw, r, MIN((size_t)fs->inode_size, sizeof(l->raw)));
+    buf_put(fs, b);
+    l->e = e;
+    l->ino = (u32)e->vfs.ino;
+    e->late = l;
+    list_push(&fs->late, &l->node);
+}
+
+void ext2_unlock(struct ext2_fs *fs)
+{
+    struct list todo;
+    list_init(&todo);
+    for (struct list *n; (n = list_pop(&fs->done));)
+        list_push(&todo, n);
+    mutex_unlock(&fs->lock);
+    for (struct list *n; (n = list_pop(&todo));)
+        inode_put(&list_entry(n, struct ext2_inode, fresh_node)->vfs);
+}
+
+// The names are on disk: now the inodes they lead to, and the ends of those they no longer lead to.
+static int finish_inodes(struct ext2_fs *fs)
+{
+    int err = 0;
+    for (struct list *n; (n = list_pop(&fs->fresh));) {
+        struct ext2_inode *e = list_entry(n, struct ext2_inode, fresh_node);
+        e->fresh = false;
+        int r = ext2_write_inode(e);
+        err = err ? err : r;
+        list_push(&fs->done, n);
+    }
+    for (struct list *n; (n = list_pop(&fs->late));) {
+        struct ext2_late *l = list_entry(n, struct ext2_late, node);
+        struct ext2_raw *r;
+        struct buf *b = table_block(fs, l->ino, &r);
+        if (b) {
+            memcpy(r, &l->raw, MIN((size_t)fs->inode_size, sizeof(l->raw)));
+            buf_dirty(fs, b, BUF_INODE);
+            buf_put(fs, b);
+        }
+        if (l->e)
+            l->e->late = NULL;
+        err = b ? err : -EIO;
+        kfree(l);
+    }
+    int r = buf_write_kind(fs, BUF_INODE);
+    return err ? err : r;
+}
+
+// Brings the disk to the present state, in an order that leaves a disk which e2fsck -p repairs wherever it stops, with all
+// that an earlier commit promised. e2fsck -p clears names of deleted inodes but stops at inodes without a name, so:
+// what nothing points to yet, indirect blocks, inodes (new ones as deleted ones), directories, new inodes as what they are.
+// Blocks and inodes that were freed become usable only after it.
 int ext2_commit(struct ext2_fs *fs, bool counts)
 {
     int err = sb_write_inodes(&fs->sb, write_one);
@@ -266,6 +353,9 @@ int ext2_commit(struct ext2_fs *fs, bool counts)
         if (e)
             return e;
     }
+    int e = finish_inodes(fs);
+    if (e)
+        return e;
     ext2_release_held(fs);
     if (!err && counts)
         err = ext2_write_counts(fs);

@@ -10,7 +10,7 @@ static struct inode *lookup(struct inode *dir, const char *name, size_t len)
     u32 ino;
     mutex_lock(&fs->lock);
     int err = ext2_dir_find(EI(dir), name, len, &ino);
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return err ? err_ptr(err) : ext2_iget(fs, ino);
 }
 
@@ -23,7 +23,9 @@ static int add_new(struct inode *dir, const char *name, size_t len, struct ext2_
         err = ext2_dir_add(EI(dir), name, len, (u32)e->vfs.ino, e->vfs.mode, &blk);
     if (err)
         e->vfs.nlink = 0;
-    mutex_unlock(&fs->lock);
+    else
+        ext2_mark_fresh(e);
+    ext2_unlock(fs);
     if (err)
         inode_put(&e->vfs);
     return err;
@@ -46,7 +48,7 @@ static struct inode *create(struct inode *dir, const char *name, size_t len, u32
     mutex_lock(&fs->lock);
     struct ext2_inode *e = ext2_new_inode(dir, mode, &err);
     if (!e) {
-        mutex_unlock(&fs->lock);
+        ext2_unlock(fs);
         return err_ptr(err);
     }
     if (S_ISCHR(mode) || S_ISBLK(mode))
@@ -63,7 +65,7 @@ static struct inode *tmpfile(struct inode *dir, u32 mode)
     struct ext2_inode *e = ext2_new_inode(dir, mode, &err);
     if (e)
         e->vfs.nlink = 0;
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return e ? &e->vfs : err_ptr(err);
 }
 
@@ -76,7 +78,7 @@ static int mkdir(struct inode *dir, const char *name, size_t len, u32 mode)
     mutex_lock(&fs->lock);
     struct ext2_inode *e = ext2_new_inode(dir, mode, &err);
     if (!e) {
-        mutex_unlock(&fs->lock);
+        ext2_unlock(fs);
         return err;
     }
     e->vfs.nlink = 2;
@@ -99,7 +101,7 @@ static int symlink(struct inode *dir, const char *name, size_t len, const char *
     mutex_lock(&fs->lock);
     struct ext2_inode *e = ext2_new_inode(dir, S_IFLNK | 0777, &err);
     if (!e) {
-        mutex_unlock(&fs->lock);
+        ext2_unlock(fs);
         return err;
     }
     if (n < sizeof(e->block)) {
@@ -147,13 +149,15 @@ static ssize_t readlink(struct inode *i, char *out, size_t size)
             r = -EIO;
         }
     }
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return r;
 }
 
 static void drop_link(struct inode *i, u32 n)
 {
     i->nlink = i->nlink > n ? i->nlink - n : 0;
+    if (!i->nlink)
+        ext2_end_fresh(EI(i));
     inode_touch(i, false, true);
     inode_mark_dirty(i, I_DIRTY_META);
 }
@@ -167,11 +171,12 @@ static int link(struct inode *dir, const char *name, size_t len, struct inode *t
     mutex_lock(&fs->lock);
     int err = ext2_dir_add(EI(dir), name, len, (u32)target->ino, target->mode, &blk);
     if (!err) {
-        target->nlink++;
+        if (!target->nlink++)
+            ext2_mark_fresh(EI(target));
         inode_touch(target, false, true);
         inode_mark_dirty(target, I_DIRTY_META);
     }
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return err;
 }
 
@@ -182,7 +187,7 @@ static int unlink(struct inode *dir, const char *name, size_t len, struct inode 
     int err = ext2_dir_remove(EI(dir), name, len);
     if (!err)
         drop_link(victim, 1);
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return err;
 }
 
@@ -196,7 +201,7 @@ static int rmdir(struct inode *dir, const char *name, size_t len, struct inode *
         drop_link(victim, victim->nlink);
         drop_link(dir, 1);
     }
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     return err;
 }
 
@@ -245,6 +250,8 @@ static int move_locked(struct move *m)
         err = ext2_dir_remove(m->from, m->name, m->len);
     if (err)
         return err;
+    if (m->old && (isdir || m->old->nlink <= 1) && !EI(m->old)->fresh)
+        ext2_mark_late(EI(m->old));
     if (m->old)
         drop_link(m->old, isdir ? m->old->nlink : 1);
     if (isdir && other)
@@ -256,6 +263,7 @@ static int move_locked(struct move *m)
         inode_mark_dirty(&m->to->vfs, I_DIRTY_META);
     }
     inode_touch(m->i, false, true);
+    inode_mark_dirty(m->i, I_DIRTY_META);       // an fdatasync after a rename keeps the new name, too
     return err;
 }
 
@@ -299,7 +307,7 @@ static int rename(struct inode *from, const char *name, size_t len, struct inode
     if (!err) {
         mutex_lock(&fs->lock);
         err = (flags & RENAME_EXCHANGE) ? exchange_locked(&m) : move_locked(&m);
-        mutex_unlock(&fs->lock);
+        ext2_unlock(fs);
     }
     inode_put(m.i);
     inode_put(m.old);

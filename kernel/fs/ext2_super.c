@@ -63,7 +63,7 @@ static int do_sync(struct superblock *sb, bool flush)
     }
     mutex_lock(&fs->lock);
     int e = ext2_commit(fs, true);
-    mutex_unlock(&fs->lock);
+    ext2_unlock(fs);
     err = err ? err : e;
     if (flush && fs->dev->has_flush)
         e = blk_flush(fs->dev);
@@ -304,6 +304,9 @@ struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err)
     fs->sb.ops = &ops;
     list_init(&fs->sb.dirty_inodes);
     list_init(&fs->lru);
+    list_init(&fs->fresh);
+    list_init(&fs->done);
+    list_init(&fs->late);
     for (int k = 0; k < BUF_KINDS; k++)
         list_init(&fs->dirty[k]);
     mutex_init(&fs->lock);
