@@ -95,3 +95,10 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def _asked_for(name: str) -> bool:
     argv = sys.argv[:sys.argv.index("--")] if "--" in sys.argv else sys.argv
     return f"--output={name}" in argv or any(pair == ("--output", name) for pair in zip(argv, argv[1:]))
+
+
+def show(data: Any) -> None:
+    """Print nested data for people: indented JSON, as `docker inspect` does."""
+    import json
+
+    print(json.dumps(data, indent=2, default=str))

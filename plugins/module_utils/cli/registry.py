@@ -10,11 +10,40 @@ from __future__ import annotations
 # The module has, for a command "kernel list", the functions kernel_list_arguments(parser) and
 # kernel_list(args, ui) -> exit status.
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "VMs": {
+        "run": ("run", "Create a VM from an image and start it"),
+        "ps": ("vm", "List VMs"),
+        "logs": ("run", "Print a VM's console"),
+        "attach": ("run", "Stream a VM's console until it ends"),
+        "inspect": ("vm", "Show everything about VMs or images"),
+        "start": ("vm", "Start VMs"),
+        "stop": ("vm", "Ask programs to end; end those that do not"),
+        "restart": ("vm", "Stop and start VMs"),
+        "kill": ("vm", "End VMs at once, or send a signal"),
+        "exec": ("vm", "Send a signal to the program"),
+        "pause": ("vm", "Hold the CPUs of VMs"),
+        "unpause": ("vm", "Let the CPUs of VMs go on"),
+        "wait": ("run", "Wait until a VM has ended; exit with its status"),
+        "rm": ("vm", "Remove VMs"),
+        "rename": ("vm", "Give a VM another name"),
+        "port": ("vm", "Show which ports lead into a VM"),
+        "stats": ("vm", "Show what guests use"),
+        "trace": ("vm", "Turn the tracing of system calls on or off"),
+    },
+    "Images": {
+        "build": ("image", "Build an image from a program, a directory, packages or a container image"),
+        "images": ("image", "List the images of this host"),
+        "rmi": ("image", "Remove images"),
+        "tag": ("image", "Give an image a further name"),
+        "image inspect": ("image", "Show everything about images"),
+        "image history": ("image", "Show the layers of an image"),
+        "image prune": ("image", "Remove images that nothing uses"),
+    },
     "Kernels": {
         "kernel list": ("kernel", "List the kernel releases of this host"),
         "kernel add": ("kernel", "Keep the release of a build directory on this host"),
         "kernel use": ("kernel", "Choose the release that VMs boot by default"),
-        "kernel check": ("kernel", "Verify the files of the releases on this host"),
+        "kernel verify": ("kernel", "Compare the releases on this host with their checksums"),
         "kernel rm": ("kernel", "Remove a release from this host"),
     },
     "Help": {
@@ -24,6 +53,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 ALIASES: dict[str, str] = {
+    "image ls": "images",
+    "image list": "images",
+    "image rm": "rmi",
+    "image build": "build",
+    "image tag": "tag",
     "kernel ls": "kernel list",
     "kernel remove": "kernel rm",
 }

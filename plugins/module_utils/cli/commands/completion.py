@@ -74,6 +74,15 @@ def _objects(name: str) -> list[str]:
     from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
     root = Root.resolve()
-    if name in ("kernel use", "kernel rm", "kernel check"):
+    if name in ("kernel use", "kernel rm", "kernel verify"):
         return [path.name for path in Path(root.kernels).iterdir() if path.is_dir()]
+    if name in ("logs", "attach", "inspect", "start", "stop", "restart", "kill", "exec", "pause", "unpause", "wait", "rm",
+                "rename", "port", "stats", "trace"):
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api as vms
+
+        return [vm["name"] for vm in vms.list_vms(root, everything=True)]
+    if name in ("run", "rmi", "tag", "image inspect", "image history", "push", "save"):
+        from ansible_collections.uni.engine.plugins.module_utils.engine.images import api
+
+        return [reference for image in api.list_images(root) for reference in image.references]
     return []

@@ -51,11 +51,11 @@ def kernel_use(args: argparse.Namespace, ui: Ui) -> int:
     return 0
 
 
-def kernel_check_arguments(parser: argparse.ArgumentParser) -> None:
+def kernel_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("version", nargs="?", help="only this one (default: all)")
 
 
-def kernel_check(args: argparse.Namespace, ui: Ui) -> int:
+def kernel_verify(args: argparse.Namespace, ui: Ui) -> int:
     """Read the files and compare them with their checksums."""
     releases = [kernels.get(ui.root, args.version)] if args.version else kernels.list_releases(ui.root)
     for release in releases:

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uni run, attach, logs, wait: VMs and their consoles."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import StateError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+
+_ADJECTIVES = ("amber", "brave", "calm", "clever", "eager", "fleet", "gentle", "keen", "lively", "lucid", "merry",
+               "nimble", "quick", "quiet", "sharp", "silent", "steady", "sunny", "swift", "tidy", "vivid", "wise")
+_NOUNS = ("badger", "crane", "falcon", "finch", "fox", "gull", "hare", "heron", "ibex", "kite", "lark", "lynx",
+          "marten", "orca", "otter", "owl", "raven", "robin", "seal", "stoat", "swan", "tern", "wren")
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(takes_arguments=True)
+    parser.add_argument("image", help="an image, or the path of an ELF executable")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--attach", action="store_true", help="stream the console and exit with the guest's status")
+    mode.add_argument("-d", "--detach", action="store_true", help="print the id (default)")
+    parser.add_argument("-i", "--interactive", action="store_true", help="with --attach: type standard input at the console")
+    parser.add_argument("-t", "--tty", action="store_true", default=None, help="the program's standard streams are a terminal")
+    parser.add_argument("--rm", action="store_true", help="remove the VM when it ends")
+    parser.add_argument("--name", help="the VM's name (default: one is made up)")
+    parser.add_argument("--memory", "-m", metavar="SIZE", help="its memory, such as 64M (default: the image's, else 128M)")
+    parser.add_argument("--cpus", type=int, metavar="N", help="its CPUs (default: the image's, else 1)")
+    parser.add_argument("-p", "--publish", action="append", metavar="[BIND:]HOST:GUEST[/udp]", help="a port (repeats)")
+    parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE",
+                        help="an environment variable; without a value that of this shell (repeats)")
+    parser.add_argument("--env-file", action="append", default=[], type=Path, metavar="FILE", help="lines NAME=VALUE (repeats)")
+    parser.add_argument("-v", "--volume", action="append", metavar="VOLUME:/path[:ro]", help="a volume (repeats)")
+    parser.add_argument("--tmpfs", action="append", metavar="/path[:size=64M]", help="a memory file system (repeats)")
+    parser.add_argument("--network", action="append", metavar="NET", help="none, user, a network or tap:IFACE (repeats)")
+    parser.add_argument("--ip", metavar="ADDRESS", help="its address in the (one) network")
+    parser.add_argument("--hostname", help="its host name")
+    parser.add_argument("--workdir", "-w", metavar="DIR", help="its working directory")
+    parser.add_argument("--user", "-u", metavar="UID[:GID]", help="who the program runs as")
+    parser.add_argument("--entrypoint", metavar="WORDS", help="the program and its first arguments, as the shell splits them")
+    parser.add_argument("--health-check", metavar="CHECK", help="tcp:PORT, http:PORT:/path, log:PATTERN or ready")
+    parser.add_argument("--restart", metavar="POLICY[:N]", help="no, on-failure[:N], always or unless-stopped")
+    parser.add_argument("--stop-timeout", metavar="DURATION", help="how long it may take to end (default: 30s)")
+    parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="a label (repeats)")
+    parser.add_argument("--kernel", metavar="KERNEL", help="default, image, a version or a path")
+    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), help="the accelerator (default: auto)")
+    parser.add_argument("--machine", choices=("microvm", "q35", "pc"), help="the machine type (default: microvm)")
+    parser.add_argument("--trace", action="store_true", default=None, help="print every system call on the console")
+    parser.add_argument("--read-only", action="store_true", default=None, help="mount the root file system read-only")
+    parser.add_argument("--hardening", choices=("default", "required"), help="required: refuse to run with less")
+
+
+def run(args: argparse.Namespace, ui: Ui) -> int:
+    """Create a VM and start it."""
+    if args.interactive and not args.attach:
+        raise UsageError("-i needs --attach", code="cli.usage", hint="a detached VM has nobody to read from")
+    root = ui.root
+    options = _options(args)
+    options["image"] = _image(args, root, ui)
+    # With --attach this command removes the VM itself, after it has asked for the exit status.
+    options["auto_remove"] = True if args.rm and not args.attach else None
+    vm = _create(root, args.name, options)
+    if not args.attach:
+        ui.line(vm, vm["id"])
+        return 0
+    try:
+        return _stream(root, vm["id"], typing=args.interactive, raw=bool(args.tty) and args.interactive, replay=True)
+    finally:
+        if args.rm:
+            api.remove(root, vm["id"], force=True)
+
+
+def _create(root: Root, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    if name is not None:
+        return api.run(root, VmSpec.parse(name, options))
+    import secrets
+
+    taken = {vm["name"] for vm in api.list_vms(root, everything=True)}
+    for _try in range(100):
+        made_up = f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_NOUNS)}"
+        if made_up not in taken:
+            break
+    else:
+        made_up = f"vm-{secrets.token_hex(4)}"
+    return api.run(root, VmSpec.parse(made_up, options))
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The VM's fields that the command line sets; None is not set."""
+    import shlex
+
+    networks: list[Any] | None = args.network
+    if args.ip is not None:
+        if len(networks or ()) != 1:
+            raise UsageError("--ip needs exactly one --network", code="cli.usage")
+        networks = [{"name": (networks or [""])[0], "ip": args.ip}]
+    options = {name: getattr(args, name) for name in (
+        "memory", "cpus", "tmpfs", "hostname", "workdir", "user", "health_check", "stop_timeout", "kernel", "accel",
+        "machine", "trace", "read_only", "hardening", "tty")}
+    options.update(ports=args.publish, volumes=args.volume, networks=networks, restart_policy=args.restart,
+                   labels=args.label, env=_environment(args) or None, args=args.after or None,
+                   command=None if args.entrypoint is None else shlex.split(args.entrypoint))
+    return options
+
+
+def _environment(args: argparse.Namespace) -> dict[str, str]:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error
+    from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_env
+
+    words = []
+    for path in args.env_file:
+        try:
+            lines = path.read_text().splitlines()
+        except OSError as error:
+            raise host_error(error, path, "read") from error
+        words += [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    words += args.env
+    # As with docker: a name alone passes this shell's value on, and nothing when it has none.
+    words = [word if "=" in word else f"{word}={os.environ[word]}" for word in words if "=" in word or word in os.environ]
+    return dict(parse_env(words))
+
+
+def _image(args: argparse.Namespace, root: Root, ui: Ui) -> str:
+    """The image's name; a path is built first, under the name of its file."""
+    path = Path(args.image)
+    if "/" not in args.image or not path.is_file():
+        return str(args.image)
+    from ansible_collections.uni.engine.plugins.module_utils.cli.commands import image
+
+    parser = argparse.ArgumentParser()
+    image.build_arguments(parser)
+    spec = image.spec_of(parser.parse_args([args.image]))
+    result = image.api.ensure_present(root, spec)
+    if result.changed:
+        ui.note(f"built {spec.name}")
+    return spec.name
+
+
+def attach_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm")
+    parser.add_argument("-i", "--interactive", action="store_true", help="type standard input at the console")
+    parser.add_argument("-t", "--tty", action="store_true", help="with -i: hand every key to the guest; leave with Ctrl-]")
+
+
+def attach(args: argparse.Namespace, ui: Ui) -> int:
+    """Stream a VM's console until it ends; exit with its status."""
+    vm = api.resolve_vm(ui.root, args.vm)
+    return _stream(ui.root, vm.id, typing=args.interactive, raw=args.tty and args.interactive, replay=False)
+
+
+def _stream(root: Root, vm_id: str, *, typing: bool, raw: bool, replay: bool) -> int:
+    from ansible_collections.uni.engine.plugins.module_utils.cli.console import Session
+
+    try:
+        sock = api.attach(root, vm_id, typing=typing, replay=replay)
+    except StateError:
+        if not replay:
+            raise
+        # It has ended already: everything that it said is in the log.
+        for line in api.logs(root, vm_id):
+            sys.stdout.buffer.write(line.raw())
+        sys.stdout.buffer.flush()
+    else:
+        left = Session(sock, raw=raw, typing=typing, signal=lambda number: api.kill(root, vm_id, number)).run()
+        if left:
+            return 0
+    return int(api.wait(root, vm_id).get("code", 125))
+
+
+def logs_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the VM ends")
+    parser.add_argument("-n", "--tail", type=int, metavar="N", help="only the last N lines")
+    parser.add_argument("--since", metavar="TIME", help="only lines from 10m ago, or from 2026-01-31T12:00:00Z on")
+    parser.add_argument("-t", "--timestamps", action="store_true", help="with the time of each line")
+
+
+def logs(args: argparse.Namespace, ui: Ui) -> int:
+    """Print a VM's console."""
+    lines = api.logs(ui.root, args.vm, tail=args.tail, since=args.since, follow=args.follow)
+    if ui.format != "table":
+        data = [{"time": line.stamp, "text": line.text.decode("utf-8", "replace")} for line in lines]
+        ui.emit(data, lambda: None)
+        return 0
+    out, fresh = sys.stdout.buffer, True
+    for line in lines:
+        out.write((f"{line.stamp} ".encode() if args.timestamps and fresh else b"") + line.raw())
+        fresh = line.whole
+        if args.follow:
+            out.flush()
+    out.flush()
+    return 0
+
+
+def wait_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm")
+    parser.add_argument("--timeout", metavar="DURATION", help="give up after this time")
+
+
+def wait(args: argparse.Namespace, ui: Ui) -> int:
+    """Wait until a VM has ended; print its exit status and exit with it."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
+
+    timeout = None if args.timeout is None else parse_duration(args.timeout, what="--timeout")
+    verdict = api.wait(ui.root, args.vm, timeout=timeout)
+    code = int(verdict.get("code", 125))
+    ui.line(verdict, str(code))
+    return code

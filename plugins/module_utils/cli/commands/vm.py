@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uni ps, inspect, start, stop, kill, ...: VMs that exist."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, age, show
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+
+
+def ps_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-a", "--all", action="store_true", help="also VMs that do not run")
+    parser.add_argument("-q", "--quiet", action="store_true", help="ids only")
+    parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE",
+                        help="only VMs whose name, status, image, label, health or id is this (repeats)")
+
+
+def ps(args: argparse.Namespace, ui: Ui) -> int:
+    """Print the VMs, the newest first."""
+    vms = api.list_vms(ui.root, everything=args.all, filters=_filters(args.filter))
+    if args.quiet:
+        ui.emit([vm["id"] for vm in vms], lambda: print("\n".join(vm["id"] for vm in vms)) if vms else None)
+        return 0
+    now = time.time()
+    ui.table(vms, ("ID", "NAME", "IMAGE", "STATUS", "MEMORY", "PORTS"), [
+        (vm["id"], vm["name"], vm.get("image", ""), status_text(vm, now), _megabytes(vm.get("memory")),
+         ", ".join(short_port(port) for port in vm.get("ports") or ())) for vm in vms])
+    return 0
+
+
+def _filters(words: list[str]) -> dict[str, str]:
+    filters = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in ("name", "status", "image", "label", "health", "id"):
+            from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+
+            raise UsageError(f"--filter {word!r} is not understood", code="cli.filter",
+                             hint="expected name=, status=, image=, label=, health= or id=, and a value")
+        filters[key] = value
+    return filters
+
+
+def _megabytes(size: object) -> str:
+    return f"{size >> 20}M" if isinstance(size, int) else ""
+
+
+def short_port(text: str) -> str:
+    """A port forward as people write it: 0.0.0.0:8080:80/tcp is 8080->80."""
+    plain, _slash, proto = str(text).partition("/")
+    bind, _colon, rest = plain.rpartition(":")
+    bind, _colon, host = bind.rpartition(":")
+    shown = f"{host}->{rest}" if bind in ("0.0.0.0", "") else f"{bind}:{host}->{rest}"
+    return shown + (f"/{proto}" if proto not in ("tcp", "") else "")
+
+
+def status_text(vm: dict[str, Any], now: float) -> str:
+    """'running 2 minutes', 'exited (1) 3 hours ago'."""
+    status = str(vm.get("status"))
+    if status in ("running", "paused", "starting", "stopping"):
+        text = f"{status} {_since(vm.get('started_at'), now)}".rstrip()
+        health = vm.get("health")
+        return f"{text} ({health})" if health else text
+    if status == "exited":
+        verdict = vm.get("exit") or {}
+        code = verdict.get("code", "lost" if vm.get("lost") else "?")
+        moment = _since(vm.get("finished_at"), now)
+        return f"exited ({code}) {moment + ' ago' if moment else ''}".rstrip()
+    return status
+
+
+def _since(stamp: object, now: float) -> str:
+    if not isinstance(stamp, str):
+        return ""
+    from calendar import timegm
+
+    try:
+        return age(now - timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")))
+    except ValueError:
+        return ""
+
+
+def inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm", nargs="+", help="a name, an id or an unambiguous start of one; images work too")
+
+
+def inspect(args: argparse.Namespace, ui: Ui) -> int:
+    """Print everything about VMs (or images)."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.errors import NotFoundError
+
+    data = []
+    for name in args.vm:
+        try:
+            data.append(api.inspect(ui.root, name))
+        except NotFoundError as error:
+            from ansible_collections.uni.engine.plugins.module_utils.engine.images import api as images
+
+            image = images.find(ui.root, name) if ":" not in name or "/" in name or name.count(":") == 1 else None
+            if image is None:
+                raise error from None
+            data.append(image.to_dict())
+    ui.emit(data, lambda: show(data))
+    return 0
+
+
+def _names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm", nargs="+", help="a name, an id or an unambiguous start of one")
+
+
+def start_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+
+
+def start(args: argparse.Namespace, ui: Ui) -> int:
+    """Start VMs; one that runs is left alone."""
+    return _each(args, ui, lambda name: _vm(api.start(ui.root, name).vm))
+
+
+def stop_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+    parser.add_argument("-t", "--time", metavar="DURATION", help="how long the program may take (default: 30s)")
+    parser.add_argument("-f", "--force", action="store_true", help="do not ask the program, end the VM at once")
+    parser.add_argument("--signal", metavar="SIGNAL", help="what it is asked with (default: the image's, SIGTERM)")
+
+
+def stop(args: argparse.Namespace, ui: Ui) -> int:
+    """Ask programs to end, and end the VMs of those that do not."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import parse_signal
+
+    grace = 0.0 if args.force else None if args.time is None else parse_duration(args.time, what="--time")
+    signal = 9 if args.force else None if args.signal is None else parse_signal(args.signal)
+    return _each(args, ui, lambda name: _vm(api.stop(ui.root, name, grace=grace, signal=signal).vm))
+
+
+def kill_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+    parser.add_argument("-s", "--signal", default="KILL", metavar="SIGNAL",
+                        help="KILL ends the VM; any other goes to the program (default: KILL)")
+
+
+def kill(args: argparse.Namespace, ui: Ui) -> int:
+    """Send a signal."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import parse_signal
+
+    number = parse_signal(args.signal)
+
+    def one(name: str) -> dict[str, Any]:
+        vm = api.resolve_vm(ui.root, name)
+        api.kill(ui.root, name, number)
+        return {"id": vm.id, "name": vm.name, "signal": number}
+    return _each(args, ui, one)
+
+
+def exec_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+    parser.add_argument("--signal", required=True, metavar="SIGNAL", help="the signal, such as HUP")
+
+
+def exec(args: argparse.Namespace, ui: Ui) -> int:
+    """Send a signal to the program; a unikernel has no second process to start."""
+    return kill(args, ui)
+
+
+def restart_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+    parser.add_argument("-t", "--time", metavar="DURATION", help="how long the program may take to end (default: 30s)")
+
+
+def restart(args: argparse.Namespace, ui: Ui) -> int:
+    """Stop and start."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
+
+    grace = None if args.time is None else parse_duration(args.time, what="--time")
+    return _each(args, ui, lambda name: api.restart(ui.root, name, grace=grace))
+
+
+def pause_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+
+
+def pause(args: argparse.Namespace, ui: Ui) -> int:
+    """Hold the CPUs of VMs."""
+    return _each(args, ui, lambda name: _done(ui, name, api.pause))
+
+
+def unpause_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+
+
+def unpause(args: argparse.Namespace, ui: Ui) -> int:
+    """Let them go on."""
+    return _each(args, ui, lambda name: _done(ui, name, api.unpause))
+
+
+def rm_arguments(parser: argparse.ArgumentParser) -> None:
+    _names(parser)
+    parser.add_argument("-f", "--force", action="store_true", help="end a running VM first")
+
+
+def rm(args: argparse.Namespace, ui: Ui) -> int:
+    """Remove VMs; their volumes stay."""
+    def one(name: str) -> dict[str, Any]:
+        vm = api.resolve_vm(ui.root, name)
+        api.remove(ui.root, name, force=args.force)
+        return {"id": vm.id, "name": vm.name, "removed": True}
+    return _each(args, ui, one)
+
+
+def rename_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm")
+    parser.add_argument("name", help="the new name")
+
+
+def rename(args: argparse.Namespace, ui: Ui) -> int:
+    """Give a VM another name."""
+    ui.line(api.rename(ui.root, args.vm, args.name), args.name)
+    return 0
+
+
+def port_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm")
+
+
+def port(args: argparse.Namespace, ui: Ui) -> int:
+    """Print which ports of the host lead into a VM."""
+    ports = list(api.info(api.resolve_vm(ui.root, args.vm))["ports"])
+    ui.emit(ports, lambda: print("\n".join(map(str, ports))) if ports else None)
+    return 0
+
+
+def stats_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm", nargs="*", help="these VMs (default: all that run)")
+
+
+def stats(args: argparse.Namespace, ui: Ui) -> int:
+    """Print what the guests say about themselves."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.units import format_size
+
+    names = args.vm or [vm["id"] for vm in api.list_vms(ui.root)]
+    rows = []
+    for name in names:
+        vm = api.resolve_vm(ui.root, name)
+        rows.append({"id": vm.id, "name": vm.name, **api.command(ui.root, name, {"cmd": "stats"})})
+
+    def size(row: dict[str, Any], key: str) -> str:
+        return format_size(row[key]) if isinstance(row.get(key), int) else ""
+    ui.table(rows, ("NAME", "UP", "CPU", "MEMORY FREE", "MEMORY", "THREADS", "NET IN", "NET OUT", "DISK IN", "DISK OUT"), [
+        (row["name"], age(row.get("uptime_ms", 0) / 1000), f"{row.get('cpu_us', 0) / 1e6:.1f} s", size(row, "mem_free"),
+         size(row, "mem_total"), row.get("threads", ""), size(row, "rx_bytes"), size(row, "tx_bytes"),
+         size(row, "rd_bytes"), size(row, "wr_bytes")) for row in rows])
+    return 0
+
+
+def trace_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("vm")
+    parser.add_argument("switch", choices=("on", "off"))
+
+
+def trace(args: argparse.Namespace, ui: Ui) -> int:
+    """Turn the tracing of system calls on the console on or off."""
+    vm = api.resolve_vm(ui.root, args.vm)
+    api.command(ui.root, vm.id, {"cmd": "trace", "on": args.switch == "on"})
+    ui.line({"id": vm.id, "name": vm.name, "trace": args.switch == "on"}, vm.name)
+    return 0
+
+
+def _vm(vm: dict[str, Any] | None) -> dict[str, Any]:
+    return vm or {}
+
+
+def _done(ui: Ui, name: str, function: Any) -> dict[str, Any]:
+    vm = api.resolve_vm(ui.root, name)
+    function(ui.root, name)
+    return {"id": vm.id, "name": vm.name}
+
+
+def _each(args: argparse.Namespace, ui: Ui, one: Any) -> int:
+    """Call for every name; one that fails is told and does not hold up the others."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError
+
+    results, status = [], 0
+    for name in args.vm:
+        try:
+            results.append(one(name))
+        except UniError as error:
+            ui.error(error)
+            status = error.exit_status
+    ui.emit(results, lambda: print("\n".join(str(result.get("name", "")) for result in results)) if results else None)
+    return status

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A person at a VM's console: bytes from the guest to standard output, keys and signals to the guest."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError
+
+_LEAVE = b"\x1d"  # Ctrl-], as telnet(1) and virsh(1) have it
+_END_OF_INPUT = b"\x04"
+
+
+class Session:
+    """One attached console.
+
+    :param raw: every key goes to the guest; Ctrl-] leaves. Otherwise Ctrl-C sends SIGINT to the program, and a
+        second one ends the VM
+    :param typing: standard input is typed at the console
+    """
+
+    def __init__(self, sock: socket.socket, *, raw: bool, typing: bool, signal: Callable[[int], None]) -> None:
+        self.sock = sock
+        self.raw = raw and sys.stdin.isatty()
+        self.typing = typing
+        self.signal = signal
+        self.interrupts = 0
+
+    def run(self) -> bool:
+        """Until the guest ends (False) or the person leaves (True)."""
+        terminal = self._enter_raw() if self.raw else None
+        try:
+            return self._pump()
+        finally:
+            self.sock.close()
+            if terminal is not None:
+                import termios
+
+                termios.tcsetattr(0, termios.TCSADRAIN, terminal)
+                sys.stderr.write("\n")
+
+    def _pump(self) -> bool:
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        if self.typing:
+            poll.register(0, select.POLLIN)
+        while True:
+            try:
+                ready = poll.poll()
+                for handle, _events in ready:
+                    if handle == self.sock.fileno():
+                        data = self.sock.recv(65536)
+                        if not data:
+                            return False
+                        _write(data)
+                    elif self._typed(poll):
+                        return True
+            except KeyboardInterrupt:
+                self._interrupt()
+            except ConnectionResetError:
+                return False
+
+    def _typed(self, poll: select.poll) -> bool:
+        data = os.read(0, 4096)
+        if not data:
+            poll.unregister(0)
+            data = _END_OF_INPUT
+        if self.raw and _LEAVE in data:
+            return True
+        self.sock.sendall(data)
+        return False
+
+    def _interrupt(self) -> None:
+        self.interrupts += 1
+        try:
+            self.signal(signal.SIGINT if self.interrupts == 1 else signal.SIGKILL)
+        except UniError as error:
+            sys.stderr.write(f"uni: {error}\n")
+
+    def _enter_raw(self) -> Any:
+        import termios
+        import tty
+
+        before = termios.tcgetattr(0)
+        tty.setraw(0)
+        return before
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view):]

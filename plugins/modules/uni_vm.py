@@ -1,0 +1,360 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Create, start, stop and remove VMs: one adapter over engine/vms."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: uni_vm
+short_description: Create, start, stop and remove unikernel VMs
+version_added: 0.1.0
+description:
+  - Brings one VM into the wanted state and changes nothing when it is in it.
+  - An option that is not set is not compared, so that it may be changed by other means.
+  - Values are compared by what they mean - V(8080:80) is V(0.0.0.0:8080:80/tcp), V(1G) is V(1024M), and a tag is
+    the image that it stands for now.
+  - A change that a running guest does not notice is made live; one that needs a restart or another disk restarts
+    or recreates the VM, and check mode says which.
+extends_documentation_fragment:
+  - uni.engine.common
+  - uni.engine.common.attributes
+options:
+  name:
+    description:
+      - The name of the VM - lower case letters, digits, C(_), C(.) and C(-).
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) - the VM exists as described; whether it runs is left as it is.
+      - V(started) - it runs. A VM whose program has ended is started again.
+      - V(healthy) - it runs, and its health check (or its program's start, where there is none) has succeeded.
+      - V(stopped) - it exists and does not run.
+      - V(restarted) - it is started anew, every time.
+      - V(paused) - it exists, and its CPUs stand still.
+      - V(saved) - its memory is written to disk and it does not run; V(started) goes on where it was.
+      - V(absent) - it does not exist. Its volumes stay.
+    type: str
+    choices: [present, started, healthy, stopped, restarted, paused, saved, absent]
+    default: started
+  image:
+    description:
+      - The image - a name with an optional tag, an id or a digest. It must be on the host, see M(uni.engine.uni_image).
+      - Needed when the VM does not exist.
+    type: str
+  command:
+    description: The program and its first arguments, in place of the image's entrypoint.
+    type: list
+    elements: str
+  args:
+    description: The arguments, in place of the image's.
+    type: list
+    elements: str
+  env:
+    description:
+      - Environment variables, added to the image's. Values that are not text must be quoted.
+      - They reach the guest through a file of mode 0600 and never through QEMU's command line.
+    type: dict
+  workdir:
+    description: The working directory of the program.
+    type: str
+  user:
+    description: The numeric user, or user and group, V(UID[:GID]), that the program runs as.
+    type: str
+  hostname:
+    description: The host name that the guest sees.
+    type: str
+  memory:
+    description: The memory of the VM, such as V(64M) or V(1G); a number counts bytes.
+    type: str
+  cpus:
+    description: The number of virtual CPUs.
+    type: int
+  cpu_pin:
+    description: The CPUs of the host that the VM may use, such as V(0-2,5).
+    type: str
+  ports:
+    description:
+      - Ports of the host that lead into the VM, V([BIND:]HOST:GUEST[/udp]); ranges such as V(8000-8010:80-90) work.
+    type: list
+    elements: str
+  networks:
+    description:
+      - The networks of the VM; the first one is C(eth0).
+      - V(none), V(user) (needs no privileges, the default), the name of a network, V(tap:INTERFACE), or a
+        dictionary with C(name), C(ip), C(ip6), C(mac), C(aliases), C(gateway) and C(dns).
+    type: list
+    elements: raw
+  dns:
+    description: Name servers.
+    type: list
+    elements: str
+  dns_search:
+    description: Search domains.
+    type: list
+    elements: str
+  extra_hosts:
+    description: Further lines of C(/etc/hosts), name to address.
+    type: dict
+  volumes:
+    description: Volumes, V(NAME:/path) or V(NAME:/path:ro). They outlive the VM.
+    type: list
+    elements: str
+  tmpfs:
+    description: Memory file systems, V(/path) or V(/path:size=64M).
+    type: list
+    elements: str
+  secrets:
+    description:
+      - Files that only the guest sees - dictionaries with C(name) (below C(/run/secrets)) or C(path), C(content) or
+        C(src) (a file on the managed host), and C(mode), C(uid), C(gid).
+      - A difference shows that a secret changed, never what it is.
+    type: list
+    elements: dict
+  read_only:
+    description: Whether the root file system is mounted read-only.
+    type: bool
+  tty:
+    description: Whether the program's standard streams are a terminal.
+    type: bool
+  trace:
+    description: Whether every system call is printed on the console.
+    type: bool
+  labels:
+    description: Labels.
+    type: dict
+  restart_policy:
+    description:
+      - What happens when the program ends - V(no), V(on-failure), V(on-failure:N), V(always) or V(unless-stopped).
+    type: str
+  health_check:
+    description:
+      - How to know that the program answers - V(tcp:PORT), V(http:PORT:/path), V(log:PATTERN), V(ready), V(none), or a
+        dictionary with C(test), C(interval), C(timeout), C(retries), C(start_period) and more.
+    type: raw
+  stop_signal:
+    description: The signal that asks the program to end, by default the image's or C(SIGTERM).
+    type: str
+  stop_timeout:
+    description: How long the program may take to end after that signal, such as V(30s).
+    type: str
+  auto_remove:
+    description: Whether the VM is removed when its program ends.
+    type: bool
+  limits:
+    description:
+      - Limits of what the VM may use of the host (cgroup v2) - C(cpu), C(cpu_weight), C(memory), C(pids),
+        C(io_read_bps), C(io_write_bps), C(io_read_iops), C(io_write_iops).
+    type: dict
+  log_max_size:
+    description: The size at which the console log is rotated.
+    type: str
+  log_max_files:
+    description: How many console logs are kept.
+    type: int
+  disk_bps:
+    description: Bytes per second of each disk.
+    type: str
+  disk_iops:
+    description: Operations per second of each disk.
+    type: int
+  net_bps:
+    description: Bytes per second of each interface on a bridge, each way.
+    type: str
+  rng:
+    description: Whether the VM has a virtio entropy device.
+    type: bool
+  kernel:
+    description:
+      - The kernel - V(default) (the host's), V(image) (the one that the image carries), a version, or a path.
+    type: str
+  kernel_args:
+    description: More words for the kernel's command line.
+    type: str
+  guest:
+    description: The guest framework.
+    type: str
+    choices: [uni]
+  monitor:
+    description: The virtual machine monitor.
+    type: str
+    choices: [qemu]
+  machine:
+    description: The machine type.
+    type: str
+    choices: [microvm, q35, pc]
+  accel:
+    description:
+      - The accelerator. V(auto) proves KVM with a small guest before using it and falls back to V(tcg).
+    type: str
+    choices: [auto, kvm, tcg]
+  hardening:
+    description: V(required) refuses to run a VM with less than every measure that Uni knows.
+    type: str
+    choices: [default, required]
+  debug:
+    description: Whether the VM's directory has a socket of QEMU's gdb stub.
+    type: bool
+  recreate:
+    description:
+      - Whether the VM may be made anew where a change needs that; its instance disk is lost then, volumes stay.
+      - V(always) makes it anew every time.
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  comparisons:
+    description:
+      - How options are compared, by name, or with the name V(*) for all - V(strict), V(allow_more) (what is there
+        beyond the wanted entries of a list or dictionary may stay) or V(ignore).
+    type: dict
+  wait:
+    description:
+      - What to wait for when this task starts the VM - that it runs, that its program has begun (V(ready)), or that
+        it has ended (V(exited)).
+      - With V(exited), a program that ended with a failing status fails the task.
+    type: str
+    choices: [running, ready, exited]
+    default: running
+  wait_timeout:
+    description: How long booting, and what O(wait) or O(state=healthy) waits for, may take, such as V(60s) or V(5m).
+    type: str
+    default: 60s
+seealso:
+  - module: uni.engine.uni_vm_info
+  - module: uni.engine.uni_image
+"""
+
+EXAMPLES = r"""
+- name: Run a web server
+  uni.engine.uni_vm:
+    name: web
+    image: web:latest
+    memory: 64M
+    ports: ["127.0.0.1:8080:80"]
+    env:
+      GREETING: hello
+    restart_policy: on-failure
+
+- name: Run something to its end
+  uni.engine.uni_vm:
+    name: job
+    image: busybox:latest
+    args: [sha256sum, /data/input]
+    wait: exited
+    wait_timeout: 5m
+  register: job
+
+- name: Show what it printed
+  ansible.builtin.debug:
+    var: job.console
+
+- name: Remove it
+  uni.engine.uni_vm:
+    name: web
+    state: absent
+"""
+
+RETURN = r"""
+vm:
+  description: The VM after the task; empty when it does not exist.
+  returned: success
+  type: dict
+  sample:
+    id: 5b1f0c9a7e21
+    name: web
+    image: web:latest
+    status: running
+    memory: 67108864
+    ports: ["127.0.0.1:8080:80/tcp"]
+    exit: null
+console:
+  description: The last lines of the console, when the task waited for the end.
+  returned: O(wait=exited)
+  type: list
+  elements: str
+actions:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.ansible_glue import (
+    plan_result,
+    root_of,
+    run_module,
+)
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import GuestError
+from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import FIELDS
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import STATES, VmSpec
+
+CONSOLE_LINES = 1000
+STARTING = frozenset({"start", "restart"})
+TYPES: dict[str, dict[str, Any]] = {
+    **{name: {"type": "list", "elements": "str"} for name in (
+        "command", "args", "ports", "dns", "dns_search", "volumes", "tmpfs")},
+    **{name: {"type": "dict"} for name in ("env", "extra_hosts", "labels", "limits")},
+    **{name: {"type": "bool"} for name in ("read_only", "tty", "trace", "auto_remove", "rng", "debug")},
+    **{name: {"type": "int"} for name in ("cpus", "log_max_files", "disk_iops")},
+    "networks": {"type": "list", "elements": "raw"},
+    "secrets": {"type": "list", "elements": "dict", "no_log": True},
+    "health_check": {"type": "raw"},
+    "guest": {"type": "str", "choices": ["uni"]},
+    "monitor": {"type": "str", "choices": ["qemu"]},
+    "machine": {"type": "str", "choices": ["microvm", "q35", "pc"]},
+    "accel": {"type": "str", "choices": ["auto", "kvm", "tcg"]},
+    "hardening": {"type": "str", "choices": ["default", "required"]},
+}
+
+
+def work(module: Any) -> dict[str, Any]:
+    """Do what the task says and return its result."""
+    params, root = module.params, root_of(module)
+    timeout = parse_duration(params["wait_timeout"], what="wait_timeout")
+    spec = VmSpec.parse(params["name"], {name: params[name] for name in FIELDS})
+    result = api.ensure(root, spec, params["state"], check=module.check_mode, recreate=params["recreate"],
+                        comparisons=params["comparisons"], timeout=timeout)
+    values: dict[str, Any] = {"vm": result.vm or {}}
+    started = any(action.kind in STARTING for action in result.plan.actions)
+    if started and not module.check_mode and params["wait"] != "running":
+        values = wait(module, root, timeout)
+    return plan_result(result.plan, **values)
+
+
+def wait(module: Any, root: Any, timeout: float) -> dict[str, Any]:
+    """Wait for what the task says; the VM afterwards, and its console when it has ended."""
+    name, event = module.params["name"], module.params["wait"]
+    if event == "ready":
+        api.wait_for(root, name, "ready", timeout=timeout)
+        return {"vm": api.info(api.resolve_vm(root, name))}
+    verdict = api.wait(root, name, timeout=timeout)
+    lines = [line.text.decode("utf-8", "replace") for line in api.logs(root, name, tail=CONSOLE_LINES)]
+    if verdict.get("code") != 0:
+        end = "\n".join(lines[-10:])
+        raise GuestError(f"the program of VM {name} ended with status {verdict.get('code')}; its last lines:\n{end}",
+                         code="vm.failed", hint=f"see `uni logs {name}`")
+    return {"vm": api.info(api.resolve_vm(root, name)), "console": lines}
+
+
+def main() -> None:
+    run_module(
+        {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": list(STATES), "default": "started"},
+            **{name: TYPES.get(name, {"type": "str"}) for name in FIELDS},
+            "recreate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+            "comparisons": {"type": "dict"},
+            "wait": {"type": "str", "choices": ["running", "ready", "exited"], "default": "running"},
+            "wait_timeout": {"type": "str", "default": "60s"},
+        },
+        work,
+    )
+
+
+if __name__ == "__main__":
+    main()
