@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Turn `nm -n` of the first link into the assembly source of the kernel's embedded symbol table (boot/panic.c reads it)."""
+"""Turn `nm -n` of the first link into assembly: the symbol table embedded in the kernel (boot/panic.c reads it)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ module: uni_image
 short_description: Build and remove unikernel images
 version_added: 0.1.0
 description:
-  - Builds an image from a Linux program, a directory, Debian packages or a container image, and removes images.
+  - Builds an image from a Linux program, a directory, or both, and removes images.
   - The same input gives the same image, byte for byte. An image that is made of exactly that already is left alone.
   - Every source is checked before anything is built - right machine, right type, interpreter and every library there.
 extends_documentation_fragment:
@@ -41,15 +41,8 @@ options:
     description: Where the program is in the image; by default C(/bin/) and its name.
     type: str
   rootfs:
-    description: A directory on the managed host whose content is laid over the sources before it.
+    description: A directory on the managed host with the root file system; O(elf) is laid over it.
     type: path
-  packages:
-    description: Debian packages; what they depend on comes with them.
-    type: list
-    elements: str
-  image:
-    description: A container image to start from.
-    type: str
   entrypoint:
     description: The program and its first arguments.
     type: list
@@ -162,7 +155,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.images import ap
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_env, parse_size
 
 _LISTS = ("entrypoint", "cmd", "exposed_ports", "volumes")
-_PLAIN = ("image", "workdir", "user", "stop_signal", "cpus", "kernel_range", "update_kernel")
+_PLAIN = ("workdir", "user", "stop_signal", "cpus", "kernel_range", "update_kernel")
 
 
 def work(module: Any) -> dict[str, Any]:
@@ -187,7 +180,7 @@ def build_spec(params: dict[str, Any]) -> api.BuildSpec:
 
     return api.BuildSpec(
         name=params["name"], program=path("elf"), program_path=params["elf_path"] or "", rootfs=path("rootfs"),
-        packages=tuple(params["packages"] or ()), kernel=path("kernel"), memory=size("memory"), size=size("size"),
+        kernel=path("kernel"), memory=size("memory"), size=size("size"),
         env=None if params["env"] is None else parse_env(params["env"]),
         labels=None if params["labels"] is None else parse_env(params["labels"], what="labels"),
         **{name: None if params[name] is None else tuple(params[name]) for name in _LISTS},
@@ -202,8 +195,6 @@ def main() -> None:
             "elf": {"type": "path", "aliases": ["program"]},
             "elf_path": {"type": "str"},
             "rootfs": {"type": "path"},
-            "packages": {"type": "list", "elements": "str"},
-            "image": {"type": "str"},
             "entrypoint": {"type": "list", "elements": "str"},
             "cmd": {"type": "list", "elements": "str"},
             "env": {"type": "dict"},
@@ -222,7 +213,7 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
         },
         work,
-        required_if=[("state", "present", ("elf", "rootfs", "packages", "image"), True)],
+        required_if=[("state", "present", ("elf", "rootfs"), True)],
     )
 
 

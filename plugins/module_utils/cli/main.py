@@ -49,12 +49,23 @@ def main(argv: Sequence[str]) -> int:
     except UniError as error:
         ui.error(error)
         return error.exit_status
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of a pipe went away (`uni ps | head -1`): no error. Python would complain again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
+        from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error
+
+        ui.error(host_error(error, error.filename or "a file", "use"))
+        return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe went away (`uni ps | head -1`): no error. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+    except Exception as error:
+        if os.environ.get("UNI_DEBUG"):
+            raise
+        ui.error(UniError(f"this is a mistake in uni: {type(error).__name__}: {error}", code="internal",
+                          hint="UNI_DEBUG=1 shows where; please report it"))
+        return 70  # EX_SOFTWARE of sysexits.h
 
 
 def _dispatch(argv: list[str], ui: Ui) -> int:

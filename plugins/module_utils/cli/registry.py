@@ -31,7 +31,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "trace": ("vm", "Turn the tracing of system calls on or off"),
     },
     "Images": {
-        "build": ("image", "Build an image from a program, a directory, packages or a container image"),
+        "build": ("image", "Build an image from a program or a directory"),
         "images": ("image", "List the images of this host"),
         "rmi": ("image", "Remove images"),
         "tag": ("image", "Give an image a further name"),

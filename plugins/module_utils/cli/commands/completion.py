@@ -76,8 +76,7 @@ def _objects(name: str) -> list[str]:
     root = Root.resolve()
     if name in ("kernel use", "kernel rm", "kernel verify"):
         return [path.name for path in Path(root.kernels).iterdir() if path.is_dir()]
-    if name in ("logs", "attach", "inspect", "start", "stop", "restart", "kill", "exec", "pause", "unpause", "wait", "rm",
-                "rename", "port", "stats", "trace"):
+    if COMMANDS[name][0] in ("vm", "run") and name != "run":
         from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api as vms
 
         return [vm["name"] for vm in vms.list_vms(root, everything=True)]

@@ -16,20 +16,26 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.units import for
 
 
 def build_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="?", type=Path, help="an ELF executable, or a directory with a root file system")
+    parser.add_argument(
+        "source", nargs="?", type=Path, help="an ELF executable, or a directory with a root file system"
+    )
     parser.add_argument("--name", help="the image's name (default: that of the source)")
     parser.add_argument("--tag", help="the image's tag (default: latest)")
-    parser.add_argument("--rootfs", type=Path, metavar="DIR", help="files that are laid over the other sources")
-    parser.add_argument("--from", dest="image", metavar="IMAGE", help="a container image to start from")
-    parser.add_argument("--pkg", action="append", default=[], metavar="NAME", help="a Debian package (repeats)")
-    parser.add_argument("--path", default="", metavar="PATH", help="where the program goes (default: /bin/ and its name)")
-    parser.add_argument("--entrypoint", metavar="WORDS", help="the program and its first arguments, as the shell splits them")
+    parser.add_argument("--rootfs", type=Path, metavar="DIR", help="a directory with the root file system")
+    parser.add_argument(
+        "--path", default="", metavar="PATH", help="where the program goes (default: /bin/ and its name)"
+    )
+    parser.add_argument(
+        "--entrypoint", metavar="WORDS", help="the program and its first arguments, as the shell splits them"
+    )
     parser.add_argument("--cmd", metavar="WORDS", help="the default arguments, as the shell splits them")
     parser.add_argument("-e", "--env", action="append", metavar="NAME=VALUE", help="an environment variable (repeats)")
     parser.add_argument("--workdir", metavar="DIR", help="the working directory")
     parser.add_argument("--user", metavar="UID[:GID]", help="who the program runs as")
     parser.add_argument("--expose", action="append", metavar="PORT", help="a port that it listens on (repeats)")
-    parser.add_argument("--volume", action="append", metavar="DIR", help="a directory that is meant for a volume (repeats)")
+    parser.add_argument(
+        "--volume", action="append", metavar="DIR", help="a directory that is meant for a volume (repeats)"
+    )
     parser.add_argument("--stop-signal", metavar="SIGNAL", help="the signal that asks it to end (default: SIGTERM)")
     parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="a label (repeats)")
     parser.add_argument("--memory", metavar="SIZE", help="the memory of its VMs, such as 64M")
@@ -46,8 +52,9 @@ def build(args: argparse.Namespace, ui: Ui) -> int:
         ui.note(f"warning: {warning}")
     image = result.image
     assert image is not None  # it was just built, or found
-    name = image.references[0] if image.references else image.id
-    ui.line({**image.to_dict(), "changed": result.changed}, _full_name(args) if name else name)
+    from ansible_collections.uni.engine.plugins.module_utils.engine.reference import parse_reference
+
+    ui.line({**image.to_dict(), "changed": result.changed}, str(parse_reference(_full_name(args))))
     return 0
 
 
@@ -57,11 +64,15 @@ def spec_of(args: argparse.Namespace) -> api.BuildSpec:
 
     source = args.source.absolute() if args.source else None
     if source is not None and not source.exists():
-        raise UsageError(f"there is no {args.source}", code="build.source", hint="give an ELF executable or a directory")
+        raise UsageError(
+            f"there is no {args.source}", code="build.source", hint="give an ELF executable or a directory"
+        )
     directory = source if source is not None and source.is_dir() else None
     rootfs = args.rootfs.absolute() if args.rootfs else None
     if directory is not None and rootfs is not None:
-        raise UsageError("a directory and --rootfs are two root file systems", code="build.source", hint="give one of them")
+        raise UsageError(
+            "a directory and --rootfs are two root file systems", code="build.source", hint="give one of them"
+        )
 
     def words(text: str | None) -> tuple[str, ...] | None:
         return None if text is None else tuple(shlex.split(text))
@@ -71,13 +82,25 @@ def spec_of(args: argparse.Namespace) -> api.BuildSpec:
         return None if text is None else parse_size(text, what=name)
 
     return api.BuildSpec(
-        name=_full_name(args), program=None if directory else source, rootfs=directory or rootfs,
-        packages=tuple(args.pkg), image=args.image, program_path=args.path, entrypoint=words(args.entrypoint),
-        cmd=words(args.cmd), env=None if args.env is None else parse_env(args.env), workdir=args.workdir,
-        user=args.user, exposed_ports=None if args.expose is None else tuple(args.expose),
-        volumes=None if args.volume is None else tuple(args.volume), stop_signal=args.stop_signal,
-        labels=None if args.label is None else parse_env(args.label, what="label"), memory=size("memory"),
-        cpus=args.cpus, size=size("size"), kernel=args.kernel, update_kernel=args.update_kernel)
+        name=_full_name(args),
+        program=None if directory else source,
+        rootfs=directory or rootfs,
+        program_path=args.path,
+        entrypoint=words(args.entrypoint),
+        cmd=words(args.cmd),
+        env=None if args.env is None else parse_env(args.env),
+        workdir=args.workdir,
+        user=args.user,
+        exposed_ports=None if args.expose is None else tuple(args.expose),
+        volumes=None if args.volume is None else tuple(args.volume),
+        stop_signal=args.stop_signal,
+        labels=None if args.label is None else parse_env(args.label, what="label"),
+        memory=size("memory"),
+        cpus=args.cpus,
+        size=size("size"),
+        kernel=args.kernel,
+        update_kernel=args.update_kernel,
+    )
 
 
 def _full_name(args: argparse.Namespace) -> str:
@@ -90,8 +113,8 @@ def _full_name(args: argparse.Namespace) -> str:
 
 
 def _derived(args: argparse.Namespace) -> str:
-    """A legal image name from the source's: the file without its suffix, or the first package."""
-    text = args.source.absolute().stem if args.source else args.pkg[0] if args.pkg else ""
+    """A legal image name from the source's: the file without its suffix."""
+    text = args.source.absolute().stem if args.source else ""
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if not name:
         raise UsageError("this image needs a name", code="build.name", hint="give one with --name")
@@ -104,11 +127,15 @@ def images_arguments(parser: argparse.ArgumentParser) -> None:
 
 def images(args: argparse.Namespace, ui: Ui) -> int:
     """Print the images, the newest first."""
-    found = [image for image in api.list_images(ui.root)
-             if args.name is None or args.name in (image.name, *image.references)]
+    found = [
+        image for image in api.list_images(ui.root) if args.name is None or args.name in (image.name, *image.references)
+    ]
     now = time.time()
-    rows = [(name, tag, image.id[7:19], f"{age(now - image.created)} ago", format_size(image.size))
-            for image in found for name, tag in _names(image)]
+    rows = [
+        (name, tag, image.id[7:19], f"{age(now - image.created)} ago", format_size(image.size))
+        for image in found
+        for name, tag in _names(image)
+    ]
     ui.table([image.to_dict() for image in found], ("NAME", "TAG", "ID", "CREATED", "SIZE"), rows)
     return 0
 
@@ -165,10 +192,18 @@ def image_history_arguments(parser: argparse.ArgumentParser) -> None:
 def image_history(args: argparse.Namespace, ui: Ui) -> int:
     """Print what an image's layers are."""
     image = api.inspect(ui.root, args.image)
-    rows = [{"digest": layer["digest"], "size": layer["size"], "media_type": layer.get("mediaType", ""),
-             "what": layer.get("annotations", {}).get("org.uni-engine.layer", "")} for layer in image.layers]
-    ui.table(rows, ("DIGEST", "SIZE", "WHAT"),
-             [(row["digest"][7:19], format_size(row["size"]), row["what"]) for row in rows])
+    rows = [
+        {
+            "digest": layer["digest"],
+            "size": layer["size"],
+            "media_type": layer.get("mediaType", ""),
+            "what": layer.get("annotations", {}).get("org.uni-engine.layer", ""),
+        }
+        for layer in image.layers
+    ]
+    ui.table(
+        rows, ("DIGEST", "SIZE", "WHAT"), [(row["digest"][7:19], format_size(row["size"]), row["what"]) for row in rows]
+    )
     return 0
 
 

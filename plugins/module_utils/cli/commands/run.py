@@ -15,10 +15,55 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
-_ADJECTIVES = ("amber", "brave", "calm", "clever", "eager", "fleet", "gentle", "keen", "lively", "lucid", "merry",
-               "nimble", "quick", "quiet", "sharp", "silent", "steady", "sunny", "swift", "tidy", "vivid", "wise")
-_NOUNS = ("badger", "crane", "falcon", "finch", "fox", "gull", "hare", "heron", "ibex", "kite", "lark", "lynx",
-          "marten", "orca", "otter", "owl", "raven", "robin", "seal", "stoat", "swan", "tern", "wren")
+_ADJECTIVES = (
+    "amber",
+    "brave",
+    "calm",
+    "clever",
+    "eager",
+    "fleet",
+    "gentle",
+    "keen",
+    "lively",
+    "lucid",
+    "merry",
+    "nimble",
+    "quick",
+    "quiet",
+    "sharp",
+    "silent",
+    "steady",
+    "sunny",
+    "swift",
+    "tidy",
+    "vivid",
+    "wise",
+)
+_NOUNS = (
+    "badger",
+    "crane",
+    "falcon",
+    "finch",
+    "fox",
+    "gull",
+    "hare",
+    "heron",
+    "ibex",
+    "kite",
+    "lark",
+    "lynx",
+    "marten",
+    "orca",
+    "otter",
+    "owl",
+    "raven",
+    "robin",
+    "seal",
+    "stoat",
+    "swan",
+    "tern",
+    "wren",
+)
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,24 +72,42 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--attach", action="store_true", help="stream the console and exit with the guest's status")
     mode.add_argument("-d", "--detach", action="store_true", help="print the id (default)")
-    parser.add_argument("-i", "--interactive", action="store_true", help="with --attach: type standard input at the console")
-    parser.add_argument("-t", "--tty", action="store_true", default=None, help="the program's standard streams are a terminal")
+    parser.add_argument(
+        "-i", "--interactive", action="store_true", help="with --attach: type standard input at the console"
+    )
+    parser.add_argument(
+        "-t", "--tty", action="store_true", default=None, help="the program's standard streams are a terminal"
+    )
     parser.add_argument("--rm", action="store_true", help="remove the VM when it ends")
     parser.add_argument("--name", help="the VM's name (default: one is made up)")
-    parser.add_argument("--memory", "-m", metavar="SIZE", help="its memory, such as 64M (default: the image's, else 128M)")
+    parser.add_argument(
+        "--memory", "-m", metavar="SIZE", help="its memory, such as 64M (default: the image's, else 128M)"
+    )
     parser.add_argument("--cpus", type=int, metavar="N", help="its CPUs (default: the image's, else 1)")
     parser.add_argument("-p", "--publish", action="append", metavar="[BIND:]HOST:GUEST[/udp]", help="a port (repeats)")
-    parser.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE",
-                        help="an environment variable; without a value that of this shell (repeats)")
-    parser.add_argument("--env-file", action="append", default=[], type=Path, metavar="FILE", help="lines NAME=VALUE (repeats)")
+    parser.add_argument(
+        "-e",
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an environment variable; without a value that of this shell (repeats)",
+    )
+    parser.add_argument(
+        "--env-file", action="append", default=[], type=Path, metavar="FILE", help="lines NAME=VALUE (repeats)"
+    )
     parser.add_argument("-v", "--volume", action="append", metavar="VOLUME:/path[:ro]", help="a volume (repeats)")
     parser.add_argument("--tmpfs", action="append", metavar="/path[:size=64M]", help="a memory file system (repeats)")
-    parser.add_argument("--network", action="append", metavar="NET", help="none, user, a network or tap:IFACE (repeats)")
+    parser.add_argument(
+        "--network", action="append", metavar="NET", help="none, user, a network or tap:IFACE (repeats)"
+    )
     parser.add_argument("--ip", metavar="ADDRESS", help="its address in the (one) network")
     parser.add_argument("--hostname", help="its host name")
     parser.add_argument("--workdir", "-w", metavar="DIR", help="its working directory")
     parser.add_argument("--user", "-u", metavar="UID[:GID]", help="who the program runs as")
-    parser.add_argument("--entrypoint", metavar="WORDS", help="the program and its first arguments, as the shell splits them")
+    parser.add_argument(
+        "--entrypoint", metavar="WORDS", help="the program and its first arguments, as the shell splits them"
+    )
     parser.add_argument("--health-check", metavar="CHECK", help="tcp:PORT, http:PORT:/path, log:PATTERN or ready")
     parser.add_argument("--restart", metavar="POLICY[:N]", help="no, on-failure[:N], always or unless-stopped")
     parser.add_argument("--stop-timeout", metavar="DURATION", help="how long it may take to end (default: 30s)")
@@ -101,12 +164,36 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         if len(networks or ()) != 1:
             raise UsageError("--ip needs exactly one --network", code="cli.usage")
         networks = [{"name": (networks or [""])[0], "ip": args.ip}]
-    options = {name: getattr(args, name) for name in (
-        "memory", "cpus", "tmpfs", "hostname", "workdir", "user", "health_check", "stop_timeout", "kernel", "accel",
-        "machine", "trace", "read_only", "hardening", "tty")}
-    options.update(ports=args.publish, volumes=args.volume, networks=networks, restart_policy=args.restart,
-                   labels=args.label, env=_environment(args) or None, args=args.after or None,
-                   command=None if args.entrypoint is None else shlex.split(args.entrypoint))
+    options = {
+        name: getattr(args, name)
+        for name in (
+            "memory",
+            "cpus",
+            "tmpfs",
+            "hostname",
+            "workdir",
+            "user",
+            "health_check",
+            "stop_timeout",
+            "kernel",
+            "accel",
+            "machine",
+            "trace",
+            "read_only",
+            "hardening",
+            "tty",
+        )
+    }
+    options.update(
+        ports=args.publish,
+        volumes=args.volume,
+        networks=networks,
+        restart_policy=args.restart,
+        labels=args.label,
+        env=_environment(args) or None,
+        args=args.after or None,
+        command=None if args.entrypoint is None else shlex.split(args.entrypoint),
+    )
     return options
 
 
@@ -123,7 +210,9 @@ def _environment(args: argparse.Namespace) -> dict[str, str]:
         words += [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     words += args.env
     # As with docker: a name alone passes this shell's value on, and nothing when it has none.
-    words = [word if "=" in word else f"{word}={os.environ[word]}" for word in words if "=" in word or word in os.environ]
+    words = [
+        word if "=" in word else f"{word}={os.environ[word]}" for word in words if "=" in word or word in os.environ
+    ]
     return dict(parse_env(words))
 
 
@@ -146,7 +235,9 @@ def _image(args: argparse.Namespace, root: Root, ui: Ui) -> str:
 def attach_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vm")
     parser.add_argument("-i", "--interactive", action="store_true", help="type standard input at the console")
-    parser.add_argument("-t", "--tty", action="store_true", help="with -i: hand every key to the guest; leave with Ctrl-]")
+    parser.add_argument(
+        "-t", "--tty", action="store_true", help="with -i: hand every key to the guest; leave with Ctrl-]"
+    )
 
 
 def attach(args: argparse.Namespace, ui: Ui) -> int:

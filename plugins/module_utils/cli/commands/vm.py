@@ -14,8 +14,13 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 def ps_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="also VMs that do not run")
     parser.add_argument("-q", "--quiet", action="store_true", help="ids only")
-    parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE",
-                        help="only VMs whose name, status, image, label, health or id is this (repeats)")
+    parser.add_argument(
+        "--filter",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only VMs whose name, status, image, label, health or id is this (repeats)",
+    )
 
 
 def ps(args: argparse.Namespace, ui: Ui) -> int:
@@ -25,9 +30,21 @@ def ps(args: argparse.Namespace, ui: Ui) -> int:
         ui.emit([vm["id"] for vm in vms], lambda: print("\n".join(vm["id"] for vm in vms)) if vms else None)
         return 0
     now = time.time()
-    ui.table(vms, ("ID", "NAME", "IMAGE", "STATUS", "MEMORY", "PORTS"), [
-        (vm["id"], vm["name"], vm.get("image", ""), status_text(vm, now), _megabytes(vm.get("memory")),
-         ", ".join(short_port(port) for port in vm.get("ports") or ())) for vm in vms])
+    ui.table(
+        vms,
+        ("ID", "NAME", "IMAGE", "STATUS", "MEMORY", "PORTS"),
+        [
+            (
+                vm["id"],
+                vm["name"],
+                vm.get("image", ""),
+                status_text(vm, now),
+                _megabytes(vm.get("memory")),
+                ", ".join(short_port(port) for port in vm.get("ports") or ()),
+            )
+            for vm in vms
+        ],
+    )
     return 0
 
 
@@ -38,8 +55,11 @@ def _filters(words: list[str]) -> dict[str, str]:
         if not equals or key not in ("name", "status", "image", "label", "health", "id"):
             from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
 
-            raise UsageError(f"--filter {word!r} is not understood", code="cli.filter",
-                             hint="expected name=, status=, image=, label=, health= or id=, and a value")
+            raise UsageError(
+                f"--filter {word!r} is not understood",
+                code="cli.filter",
+                hint="expected name=, status=, image=, label=, health= or id=, and a value",
+            )
         filters[key] = value
     return filters
 
@@ -138,8 +158,13 @@ def stop(args: argparse.Namespace, ui: Ui) -> int:
 
 def kill_arguments(parser: argparse.ArgumentParser) -> None:
     _names(parser)
-    parser.add_argument("-s", "--signal", default="KILL", metavar="SIGNAL",
-                        help="KILL ends the VM; any other goes to the program (default: KILL)")
+    parser.add_argument(
+        "-s",
+        "--signal",
+        default="KILL",
+        metavar="SIGNAL",
+        help="KILL ends the VM; any other goes to the program (default: KILL)",
+    )
 
 
 def kill(args: argparse.Namespace, ui: Ui) -> int:
@@ -152,6 +177,7 @@ def kill(args: argparse.Namespace, ui: Ui) -> int:
         vm = api.resolve_vm(ui.root, name)
         api.kill(ui.root, name, number)
         return {"id": vm.id, "name": vm.name, "signal": number}
+
     return _each(args, ui, one)
 
 
@@ -203,10 +229,12 @@ def rm_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rm(args: argparse.Namespace, ui: Ui) -> int:
     """Remove VMs; their volumes stay."""
+
     def one(name: str) -> dict[str, Any]:
         vm = api.resolve_vm(ui.root, name)
         api.remove(ui.root, name, force=args.force)
         return {"id": vm.id, "name": vm.name, "removed": True}
+
     return _each(args, ui, one)
 
 
@@ -248,10 +276,26 @@ def stats(args: argparse.Namespace, ui: Ui) -> int:
 
     def size(row: dict[str, Any], key: str) -> str:
         return format_size(row[key]) if isinstance(row.get(key), int) else ""
-    ui.table(rows, ("NAME", "UP", "CPU", "MEMORY FREE", "MEMORY", "THREADS", "NET IN", "NET OUT", "DISK IN", "DISK OUT"), [
-        (row["name"], age(row.get("uptime_ms", 0) / 1000), f"{row.get('cpu_us', 0) / 1e6:.1f} s", size(row, "mem_free"),
-         size(row, "mem_total"), row.get("threads", ""), size(row, "rx_bytes"), size(row, "tx_bytes"),
-         size(row, "rd_bytes"), size(row, "wr_bytes")) for row in rows])
+
+    ui.table(
+        rows,
+        ("NAME", "UP", "CPU", "MEMORY FREE", "MEMORY", "THREADS", "NET IN", "NET OUT", "DISK IN", "DISK OUT"),
+        [
+            (
+                row["name"],
+                age(row.get("uptime_ms", 0) / 1000),
+                f"{row.get('cpu_us', 0) / 1e6:.1f} s",
+                size(row, "mem_free"),
+                size(row, "mem_total"),
+                row.get("threads", ""),
+                size(row, "rx_bytes"),
+                size(row, "tx_bytes"),
+                size(row, "rd_bytes"),
+                size(row, "wr_bytes"),
+            )
+            for row in rows
+        ],
+    )
     return 0
 
 
