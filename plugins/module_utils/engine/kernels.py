@@ -116,16 +116,30 @@ def verify(release: KernelRelease) -> None:
 
     :raises VerifyError: code ``kernel.damaged``, naming the file
     """
-    directory = release.path.parent
-    for name, wanted in _read_sums(directory).items():
+    check_sums(release.path.parent, what=f"kernel {release.version}")
+
+
+def check_sums(directory: Path, *, what: str) -> None:
+    """Compare the files in ``directory`` with its SHA256SUMS; the kernel must be among them.
+
+    :raises VerifyError: code ``kernel.damaged``, naming the file
+    """
+    sums = _read_sums(directory)
+    if KERNEL not in sums:
+        raise VerifyError(f"{what} has no checksum of {KERNEL}", code="kernel.damaged", hint="add it again")
+    for name, wanted in sums.items():
         try:
             found = _sha256(directory / name)
         except OSError:
             found = "missing"
         if found != wanted:
-            raise VerifyError(f"{directory / name} is damaged: its sha256 is {found}, not {wanted}",
-                              code="kernel.damaged",
-                              hint=f"remove kernel {release.version} and add it again")
+            raise VerifyError(f"{what}: {name} is damaged: its sha256 is {found}, not {wanted}",
+                              code="kernel.damaged", hint="remove it and add it again")
+
+
+def previous(root: Root) -> str | None:
+    """The version that was the default before the current one, when it is still here."""
+    return _pointer(root, "previous")
 
 
 def plan_register(root: Root, directory: Path, *,
@@ -209,14 +223,21 @@ def _default_action(old: str | None, new: str) -> Action:
 
 
 def _default_version(root: Root) -> str | None:
+    return _pointer(root, "default")
+
+
+def _pointer(root: Root, name: str) -> str | None:
     try:
-        version = (root.kernels / "default").read_text().strip()
+        version = (root.kernels / name).read_text().strip()
     except FileNotFoundError:
         return None
     return version if _VERSION.fullmatch(version) and (root.kernels / version).is_dir() else None
 
 
 def _set_default(root: Root, version: str) -> None:
+    old = _default_version(root)
+    if old is not None and old != version:
+        write_bytes(root.kernels / "previous", f"{old}\n".encode(), mode=0o644)
     write_bytes(root.kernels / "default", f"{version}\n".encode(), mode=0o644)
 
 
