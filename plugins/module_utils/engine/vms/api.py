@@ -154,7 +154,27 @@ def _apply_new(root: Root, spec: VmSpec, plan: Plan, image: Mapping[str, Any] | 
     vm = apply.create(root, spec, _with_disk(root, image))
     records.settle(root, [] if any(action.kind == "start" for action in plan.actions) else [vm])
     kinds = [action.kind for action in plan.actions]
-    return _start_new(root, vm, timeout, then=kinds) if "start" in kinds else vm
+    if "start" not in kinds:
+        return vm
+    try:
+        return _start_new(root, vm, timeout, then=kinds)
+    except UniError:
+        _forget_unstarted(root, vm)
+        raise
+
+
+def _forget_unstarted(root: Root, vm: Vm) -> None:
+    """Remove a new VM that could not even be launched: bad input leaves nothing behind. One that was launched stays,
+    for its console says why it failed.
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+
+    try:
+        with records.locked(vm.directory) as held:
+            if status_of(held.state) == "created":
+                apply.remove(root, held, force=True)
+    except NotFoundError:
+        pass
 
 
 def _start_new(root: Root, vm: Vm, timeout: float | None, then: Sequence[str] = ()) -> Vm:
