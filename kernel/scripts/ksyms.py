@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Turn `nm -n` of the first link into assembly: the symbol table embedded in the kernel (boot/panic.c reads it)."""
 
@@ -22,10 +21,10 @@ def main() -> None:
     symbols = [(address - text, name) for address, name in symbols if address >= text]
     print('.section .ksyms, "a"\n.balign 4\n.globl ksyms_count, ksyms_offset, ksyms_names')
     print(f"ksyms_count: .long {len(symbols)}\nksyms_offset:")
-    for offset, _ in symbols:
+    for offset, _name in symbols:
         print(f".long {offset}")
     print("ksyms_names:")
-    for _, name in symbols:
+    for _offset, name in symbols:
         print(f'.asciz "{name}"')
     print('.section .note.GNU-stack, "", @progbits')
 

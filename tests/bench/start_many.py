@@ -59,7 +59,8 @@ def main() -> None:
         Path(name).chmod(0o755)
         kernel = Path(name) / "idle.elf"
         kernel.write_bytes(probe_guest.elf(
-            probe_guest.out(probe_guest.COM2, BOOT) + probe_guest.out(probe_guest.COM1, b"idle\n") + probe_guest.halt()))
+            probe_guest.out(probe_guest.COM2, BOOT) + probe_guest.out(probe_guest.COM1, b"idle\n")
+            + probe_guest.halt()))
         root = Root(Path(name) / "root")
         times = measure({"50 VMs": lambda: uni(root, kernel), "50 bare QEMU": lambda: bare(kernel)}, rounds=7)
         report("Create and start 50 VMs", times, "50 VMs", "50 bare QEMU", "aim: at most 1.3")

@@ -50,7 +50,7 @@ GUESTS = {
     "flood": BOOT + b"\x66\xba\xf8\x03\xb0x\xee\xeb\xfd",
     # lines of garbage, an endless line, then the truth
     "liar": BOOT + code.out_patiently(code.COM2, b"not json\n[1]\n{\"event\":\"exit\",\"status\":{\"a\":1}}\n"
-                            b"{\"event\":\"exit\",\"status\":99999}\n" + b"A" * 9000 + b"\n")
+                                      b"{\"event\":\"exit\",\"status\":99999}\n" + b"A" * 9000 + b"\n")
     + event(event="exit", status=5) + code.leave(1),
 }
 

@@ -93,7 +93,7 @@ def test_name_is_taken_once(host: Host) -> None:
             outcomes.append(error)
 
     host.guest("idle")
-    threads = [threading.Thread(target=run) for _ in range(4)]
+    threads = [threading.Thread(target=run) for _turn in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -105,7 +105,7 @@ def test_name_is_taken_once(host: Host) -> None:
 def test_ensure_twice_at_once_makes_one(host: Host) -> None:
     results: list[api.VmResult] = []
     spec = host.spec("web", "idle")
-    threads = [threading.Thread(target=lambda: results.append(api.ensure(host.root, spec))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: results.append(api.ensure(host.root, spec))) for _turn in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2054
 # Builds and runs every test/host/test_*.c under ASan and UBSan; the last line adds the counts up. Run from kernel/.
 set -u
 out=${1:-build/host}

@@ -51,7 +51,7 @@ class Ui:
 
     def line(self, data: Any, text: str) -> None:
         """Print a result whose human form is one line."""
-        self.emit(data, lambda: print(text))
+        self.emit(data, lambda: put(text))
 
     def note(self, text: str) -> None:
         """Tell the person something that is not the result."""
@@ -68,6 +68,11 @@ class Ui:
         sys.stderr.write(f"uni: {clean(error.message)}\n")
         if error.hint:
             sys.stderr.write(f"     {clean(error.hint)}\n")
+
+
+def put(text: str) -> None:
+    """One result (or several lines of it) on standard output."""
+    sys.stdout.write(text + "\n")
 
 
 def clean(text: str) -> str:
@@ -89,7 +94,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     lines += [[clean("" if cell is None else str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
-        print("   ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+        put("   ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
 def _asked_for(name: str) -> bool:
@@ -101,4 +106,4 @@ def show(data: Any) -> None:
     """Print nested data for people: indented JSON, as `docker inspect` does."""
     import json
 
-    print(json.dumps(data, indent=2, default=str))
+    put(json.dumps(data, indent=2, default=str))

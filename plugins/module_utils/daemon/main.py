@@ -140,7 +140,8 @@ async def _start_registry(options: Options) -> Any:
     from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.server import make_app
     from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.storage import Storage
 
-    assert options.registry is not None
+    if options.registry is None:
+        raise AssertionError
     authorize = Htpasswd(options.htpasswd) if options.htpasswd else None
     runner = web.AppRunner(make_app(Storage(options.root.directory("registry")), authorize))
     await runner.setup()

@@ -80,7 +80,7 @@ class Methods:
 
     def add(self, name: str, function: Callable[..., Any]) -> None:
         """Offer ``function`` as ``name``; the first line of its docstring is the summary."""
-        summary = (inspect.getdoc(function) or "").split("\n")[0]
+        summary = (inspect.getdoc(function) or "").partition("\n")[0]
         self._table[name] = Method(name, function, summary)
 
     def get(self, name: str) -> Method | None:
@@ -137,7 +137,8 @@ class RpcServer:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None
+        if task is None:
+            raise AssertionError
         self._connections.add(task)
         try:
             peer = _peer(writer)

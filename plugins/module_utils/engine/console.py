@@ -40,7 +40,7 @@ def parse_stamp(text: str) -> float:
     :raises UsageError: code ``logs.time``
     """
     try:
-        whole, _, fraction = text.rstrip("Z").partition(".")
+        whole, _sep, fraction = text.rstrip("Z").partition(".")
         return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) + float(f"0.{fraction or 0}")
     except ValueError:
         raise UsageError(f"{text!r} is not a time", code="logs.time",

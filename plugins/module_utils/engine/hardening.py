@@ -128,7 +128,7 @@ def _status(pid: int) -> dict[str, str]:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return {}
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    return {key: value.strip() for key, _sep, value in (line.partition(":") for line in text.splitlines())}
 
 
 def _thread_filters(pid: int) -> list[str]:

@@ -46,7 +46,8 @@ class Identity:
         if not isinstance(record, dict):
             return None
         pid, start = record.get("pid"), record.get("start")
-        if type(pid) is not int or type(start) is not int or pid <= 1 or start <= 0:
+        if isinstance(pid, bool) or isinstance(start, bool) or not isinstance(pid, int) or not isinstance(start, int) \
+                or pid <= 1 or start <= 0:
             return None
         return cls(pid, start, str(record.get("boot") or boot))
 

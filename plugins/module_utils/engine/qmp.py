@@ -98,7 +98,7 @@ class Qmp:
             if not data or len(self.buffer) > MAX_MESSAGE:
                 self.sock.close()
                 raise GuestError("QEMU closed its control socket", code="qmp.gone")
-        line, _, self.buffer = self.buffer.partition(b"\n")
+        line, _sep, self.buffer = self.buffer.partition(b"\n")
         try:
             message = json.loads(line)
         except ValueError:

@@ -12,7 +12,8 @@ from pathlib import Path
 from . import case
 
 BUILD = case.HERE / "build"
-COMMON = ["-O1", "-std=gnu11", "-static", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", "-pthread", "-Wno-missing-field-initializers"]
+COMMON = ["-O1", "-std=gnu11", "-static", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing", "-pthread",
+          "-Wno-missing-field-initializers"]
 #: The programs hand nonsense to the system on purpose; the compilers' warnings about that are not wanted.
 QUIET = ["-Wno-nonnull", "-Wno-unused-result", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-deprecated-declarations",
          "-Wno-alloc-size-larger-than"]

@@ -76,6 +76,6 @@ def skopeo(*words, authfile: Path | None = None):
     """Run skopeo; its standard output."""
     command = [tool("skopeo"), *map(str, words)]
     env = {**os.environ, **({"REGISTRY_AUTH_FILE": str(authfile)} if authfile else {})}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout

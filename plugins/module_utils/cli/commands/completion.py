@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put
 from ansible_collections.uni.engine.plugins.module_utils.cli.registry import ALIASES, COMMANDS, PREFIXES
 
 _SCRIPTS = {
@@ -48,7 +48,7 @@ def complete(words: list[str]) -> int:
     *before, last = words or [""]
     for word in _candidates(before, last):
         if word.startswith(last):
-            print(word)
+            put(word)
     return 0
 
 

@@ -51,7 +51,8 @@ def build(args: argparse.Namespace, ui: Ui) -> int:
     for warning in result.warnings:
         ui.note(f"warning: {warning}")
     image = result.image
-    assert image is not None  # it was just built, or found
+    if image is None:  # it was just built, or found
+        raise AssertionError
     from ansible_collections.uni.engine.plugins.module_utils.engine.reference import parse_reference
 
     ui.line({**image.to_dict(), "changed": result.changed}, str(parse_reference(_full_name(args))))

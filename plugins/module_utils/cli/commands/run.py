@@ -222,11 +222,12 @@ def _image(args: argparse.Namespace, root: Root, ui: Ui) -> str:
     if "/" not in args.image or not path.is_file():
         return str(args.image)
     from ansible_collections.uni.engine.plugins.module_utils.cli.commands import image
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.api import ensure_present
 
     parser = argparse.ArgumentParser()
     image.build_arguments(parser)
     spec = image.spec_of(parser.parse_args([args.image]))
-    result = image.api.ensure_present(root, spec)
+    result = ensure_present(root, spec)
     if result.changed:
         ui.note(f"built {spec.name}")
     return spec.name

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put
 from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError
 
@@ -22,7 +22,7 @@ def version_arguments(parser: argparse.ArgumentParser) -> None:
 def version(args: argparse.Namespace, ui: Ui) -> int:
     """Print what runs here."""
     data = {"uni": own_version(), "kernel": _kernel(ui), "qemu": _qemu(), "root": str(ui.root.path)}
-    ui.emit(data, lambda: print("\n".join(f"{name:8}{value or 'none'}" for name, value in data.items())))
+    ui.emit(data, lambda: put("\n".join(f"{name:8}{value or 'none'}" for name, value in data.items())))
     return 0
 
 

@@ -7,7 +7,7 @@ import argparse
 import time
 from typing import Any
 
-from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, age, show
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, age, put, show
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 
 
@@ -27,7 +27,7 @@ def ps(args: argparse.Namespace, ui: Ui) -> int:
     """Print the VMs, the newest first."""
     vms = api.list_vms(ui.root, everything=args.all, filters=_filters(args.filter))
     if args.quiet:
-        ui.emit([vm["id"] for vm in vms], lambda: print("\n".join(vm["id"] for vm in vms)) if vms else None)
+        ui.emit([vm["id"] for vm in vms], lambda: put("\n".join(vm["id"] for vm in vms)) if vms else None)
         return 0
     now = time.time()
     ui.table(
@@ -256,7 +256,7 @@ def port_arguments(parser: argparse.ArgumentParser) -> None:
 def port(args: argparse.Namespace, ui: Ui) -> int:
     """Print which ports of the host lead into a VM."""
     ports = list(api.info(api.resolve_vm(ui.root, args.vm))["ports"])
-    ui.emit(ports, lambda: print("\n".join(map(str, ports))) if ports else None)
+    ui.emit(ports, lambda: put("\n".join(map(str, ports))) if ports else None)
     return 0
 
 
@@ -333,5 +333,5 @@ def _each(args: argparse.Namespace, ui: Ui, one: Any) -> int:
         except UniError as error:
             ui.error(error)
             status = error.exit_status
-    ui.emit(results, lambda: print("\n".join(str(result.get("name", "")) for result in results)) if results else None)
+    ui.emit(results, lambda: put("\n".join(str(result.get("name", "")) for result in results)) if results else None)
     return status

@@ -169,7 +169,8 @@ class LayerReader(io.RawIOBase):
             raise HostError(f"the layer {self.digest} is compressed with zstd, which is not installed",
                             code="host.tool", hint="install the package zstd") from None
         self.helper = helper
-        assert helper.stdout is not None
+        if helper.stdout is None:
+            raise AssertionError
         while chunk := helper.stdout.read(_CHUNK):
             yield chunk
         if helper.wait() != 0:
@@ -200,8 +201,8 @@ class LayerReader(io.RawIOBase):
         """Read to the end and compare both digests."""
         for chunk in self.chunks:
             self.diff.update(chunk)
-        for name, expected, found in (("layer", self.digest, self.blob), ("contents of layer", self.diff_id,
-                                                                         self.diff)):
+        checks = (("layer", self.digest, self.blob), ("contents of layer", self.diff_id, self.diff))
+        for name, expected, found in checks:
             if expected and expected != f"sha256:{found.hexdigest()}":
                 raise VerifyError(f"the {name} {expected} does not match its digest: it is sha256:"
                                   f"{found.hexdigest()}", code="blob.tampered",
@@ -231,7 +232,8 @@ def extract_file(reader: LayerReader, path: str, out: Path) -> bool:
             for member in archive:
                 if member.name.strip("/").removeprefix("./") == wanted and member.isfile():
                     source = archive.extractfile(member)
-                    assert source is not None
+                    if source is None:
+                        raise AssertionError
                     _copy_sparse(source, out)
                     found = True
     except (tarfile.TarError, EOFError, UnicodeError) as error:
@@ -253,5 +255,3 @@ def _copy_sparse(source: IO[bytes], out: Path) -> None:
                     view = view[target.write(view):]
             size += len(chunk)
         target.truncate(size)
-
-

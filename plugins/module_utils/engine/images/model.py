@@ -173,7 +173,7 @@ def image_info(manifest: Mapping[str, Any], config: Mapping[str, Any], *, digest
     kernel, disk = _layer(layers, "kernel"), _layer(layers, "rootfs")
     return ImageInfo(
         id=str(blobs[0]["digest"]) if blobs else digest, digest=digest, references=tuple(references),
-        name=names[0][0] if names else "", tags=tuple(tag for name, _, tag in names if name == names[0][0]),
+        name=names[0][0] if names else "", tags=tuple(tag for name, _sep, tag in names if name == names[0][0]),
         size=sum(blob["size"] for blob in blobs), created=created,
         architecture=_text(config.get("architecture")), entrypoint=_strings(settings.get("Entrypoint")),
         cmd=_strings(settings.get("Cmd")), env=_environment(settings.get("Env")),

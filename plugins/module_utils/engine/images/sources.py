@@ -87,7 +87,8 @@ def overlay(tree: Tree, upper: Tree) -> None:
 
 def _add_program(tree: Tree, spec: BuildSpec) -> str:
     """Put the program in, with its libraries when it is dynamic and the tree does not have its interpreter."""
-    assert spec.program is not None
+    if spec.program is None:
+        raise AssertionError
     program = spec.program.absolute()
     info = inspect_elf(program)
     path = spec.program_path or f"/bin/{program.name}"

@@ -61,7 +61,7 @@ class Client:
     def _request(self, data: bytes) -> None:
         self.input += data
         if b"\n" in self.input:
-            line, _, self.input = self.input.partition(b"\n")
+            line, _sep, self.input = self.input.partition(b"\n")
             self.vm.request(self, line)
         elif len(self.input) > MAX_REQUEST:
             self.close()

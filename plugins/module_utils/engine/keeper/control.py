@@ -107,7 +107,7 @@ class Control:
             return False
         self.input += data
         while b"\n" in self.input:
-            line, _, self.input = self.input.partition(b"\n")
+            line, _sep, self.input = self.input.partition(b"\n")
             if not self.skipping and len(line) <= MAX_LINE:
                 self._event(flat(line))
             self.skipping = False

@@ -177,7 +177,7 @@ class Probe:
 
     def _judge(self) -> str:
         """RFC 9112, section 4: the status line."""
-        head, _, body = self.answer.partition(b"\r\n\r\n")
+        head, _sep, body = self.answer.partition(b"\r\n\r\n")
         words = head.split(b" ", 2)
         if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
             return "not an HTTP answer"

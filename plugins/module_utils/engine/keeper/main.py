@@ -37,7 +37,6 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import sys
 
 from .loop import Loop
 from .vm import Vm
@@ -123,4 +122,4 @@ def main(arguments: list[str]) -> None:
     keeper = Keeper()
     keeper.loop.watch(0, lambda events: keeper.orders_ready(adopt), select.EPOLLIN)
     keeper.loop.run()
-    sys.exit(0)
+    raise SystemExit(0)

@@ -336,7 +336,7 @@ class Vm:
         self._once("restart", delay, self.start)
 
     def _restart_delay(self, verdict: dict[str, Any] | None) -> float | None:
-        policy, _, most = self.one("restart", "no").partition(":")
+        policy, _sep, most = self.one("restart", "no").partition(":")
         if self.stopping or verdict is None or policy == "no":
             return None
         never_ran = verdict.get("reason") in ("start", "monitor") and int(self.fields.get("restarts", "0")) == 0

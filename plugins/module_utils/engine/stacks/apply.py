@@ -156,4 +156,3 @@ def take_down(root: Root, waves: Sequence[Sequence[str]], *, timeout: float | No
     if errors:
         name, error = next(iter(errors.items()))
         raise type(error)(f"{name}: {error.message}", code=error.code, hint=error.hint)
-

@@ -135,7 +135,7 @@ def _hosts(value: Any) -> dict[str, str]:
         pairs = [(str(name), str(address)) for name, address in value.items()]
     else:
         parts = [str(entry).replace("=", ":", 1).partition(":") for entry in value]
-        pairs = [(name, address) for name, _, address in parts]
+        pairs = [(name, address) for name, _sep, address in parts]
     try:
         return {name: str(ipaddress.ip_address(address.strip("[]"))) for name, address in sorted(pairs)}
     except ValueError as error:
@@ -163,8 +163,8 @@ def _volumes(value: Any) -> list[str]:
     """``NAME:/path`` or ``NAME:/path:ro``, ``/host/disk.img:/path[:ro]`` for a raw disk of the user's own."""
     result = []
     for entry in [value] if isinstance(value, str) else value:
-        source, _, rest = str(entry).partition(":")
-        path, _, mode = rest.partition(":")
+        source, _sep, rest = str(entry).partition(":")
+        path, _sep, mode = rest.partition(":")
         if not source or not path or mode not in ("", "ro", "rw"):
             raise fail("volumes", entry, "VOLUME:/path or VOLUME:/path:ro")
         if not source.startswith("/"):
@@ -180,10 +180,10 @@ def _tmpfs(value: Any) -> list[str]:
     """``/path`` or ``/path:size=64M``."""
     result = []
     for entry in [value] if isinstance(value, str) else value:
-        path, _, options = str(entry).partition(":")
+        path, _sep, options = str(entry).partition(":")
         size = ""
         for option in filter(None, options.split(",")):
-            key, _, text = option.partition("=")
+            key, _sep, text = option.partition("=")
             if key != "size":
                 raise fail("tmpfs", entry, "/path or /path:size=64M")
             size = f":size={units.parse_size(text, what='tmpfs')}"
@@ -259,7 +259,7 @@ def _cpu_list(value: Any) -> str:
     cpus: set[int] = set()
     try:
         for part in str(value).split(","):
-            first, _, last = part.partition("-")
+            first, _sep, last = part.partition("-")
             cpus.update(range(int(first), int(last or first) + 1))
     except ValueError:
         raise fail("cpu_pin", value, "CPU numbers such as 0-2,5") from None

@@ -53,11 +53,11 @@ def normalise(value: Any) -> dict[str, Any]:
 
 
 def _test(text: str) -> tuple[str, dict[str, Any]]:
-    kind, _, rest = text.partition(":")
+    kind, _sep, rest = text.partition(":")
     if kind == "tcp":
         return kind, {"port": rest}
     if kind == "http":
-        port, _, path = rest.partition(":")
+        port, _sep, path = rest.partition(":")
         return kind, {"port": port, **({"path": path} if path else {})}
     if kind == "log":
         return kind, {"pattern": rest}

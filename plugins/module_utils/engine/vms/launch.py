@@ -239,7 +239,7 @@ def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
         base = Path(images.unpack(root, image)["disk"])  # verified before every boot
         yield monitors_base.Disk(vm.directory / OVERLAY, base, **rates)
     for entry in effective(vm.values, "volumes"):
-        source, _, rest = entry.partition(":")
+        source, _sep, rest = entry.partition(":")
         if source.startswith("/"):
             path = Path(source)
             if not path.is_file():
@@ -275,7 +275,7 @@ def _tap(vm: Vm, interface: str, mac: str, network: dict[str, Any]) -> Network:
     if not Path(f"/sys/class/net/{interface}").exists():
         raise NotFoundError(f"the interface {interface} of VM {vm.name} does not exist", code="network.tap",
                             hint=f"make it: ip tuntap add {interface} mode tap; ip link set {interface} up")
-    address, _, prefix = str(network.get("ip", "")).partition("/")
+    address, _sep, prefix = str(network.get("ip", "")).partition("/")
     if address and not prefix:
         raise UsageError(f"networks: tap:{interface} needs its address with a prefix, such as {address}/24",
                          code="vm.networks")
@@ -370,5 +370,3 @@ def health_target(vm: Vm, check: dict[str, Any]) -> dict[str, Any]:
             return health.for_keeper(check, bind, port.host, forwarded=True)
     raise UsageError(f"VM {vm.name}: the health check wants port {check['port']}, which is not forwarded to the host",
                      code="vm.health_check", hint=f"add the port forward 127.0.0.1:0:{check['port']}")
-
-
