@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "kernel"))
 
-from oracle import linux_guest  # noqa: E402
+from oracle import linux_guest
 
 TOP = HERE.parents[1]
 BUILD = TOP / ".build" / "bench-net"

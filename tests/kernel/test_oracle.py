@@ -14,7 +14,6 @@ sys.path.insert(0, str(HERE))
 
 from oracle import suite
 from oracle.guest import Machine
-
 from run import KERNEL, difference
 
 if TYPE_CHECKING:

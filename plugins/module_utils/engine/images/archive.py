@@ -8,6 +8,7 @@ owners, devices and modes survive without root, and no name in an archive can to
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ class _Item:
     link_to: str = ""
 
 
-def spool(source: IO[bytes], path: Path) -> Path:
+def spool(source: IO[bytes] | io.RawIOBase, path: Path) -> Path:
     """Copy a stream to the file ``path``."""
     with path.open("wb", buffering=0) as target:
         while chunk := source.read(_CHUNK):
@@ -117,7 +118,7 @@ def _apply(tree: Tree, item: _Item, keep_links: bool) -> None:
     if keep_links and item.entry.kind == "dir":
         here = tree.entries.get(item.path)
         if here is not None and here.kind == "link":
-            target = tree.resolve(item.path)
-            if target is not None and tree.entries[target].kind == "dir":
+            real = tree.resolve(item.path)
+            if real is not None and tree.entries[real].kind == "dir":
                 return
     tree.add(item.path, item.entry)
