@@ -71,8 +71,9 @@ def probe(program: str, accel: str, *, timeout: float = PROBE_SECONDS) -> str:
     with tempfile.NamedTemporaryFile(prefix="uni-probe-") as image:
         image.write(probe_image())
         image.flush()
-        argv = [program, "-M", MACHINES["microvm"], "-accel", accel, "-m", "8M", "-nodefaults", "-no-user-config",
-                "-no-reboot", "-display", "none", "-kernel", image.name, "-serial", "stdio",
+        # The same machine and CPU as a VM's: KVM may run a plain CPU and abort on the features of "max".
+        argv = [program, "-M", MACHINES["microvm"], "-accel", accel, "-cpu", "max", "-m", "8M", "-nodefaults",
+                "-no-user-config", "-no-reboot", "-display", "none", "-kernel", image.name, "-serial", "stdio",
                 "-device", "isa-debug-exit,iobase=0x501,iosize=2"]
         try:
             result = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
