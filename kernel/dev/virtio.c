@@ -298,11 +298,16 @@ bool virtq_cb_delayed(struct virtq *q)
     return ask_at(q, q->event_idx ? (u16)(in_flight * 3 / 4) : 0);
 }
 
-void virtio_interrupt(struct virtio_dev *d)
+bool virtio_interrupt(struct virtio_dev *d)
 {
-    for (u32 i = 0; i < d->nr_queues; i++)
-        if (d->queue[i]->callback && virtq_pending(d->queue[i]))
-            d->queue[i]->callback(d->queue[i]);
+    bool any = false;
+    for (u32 i = 0; i < d->nr_queues; i++) {
+        if (!d->queue[i]->callback || !virtq_pending(d->queue[i]))
+            continue;
+        any = true;
+        d->queue[i]->callback(d->queue[i]);
+    }
+    return any;
 }
 
 static const struct virtio_driver drivers[] = {

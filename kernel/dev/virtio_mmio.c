@@ -91,12 +91,17 @@ static int mmio_queue_setup(struct virtio_dev *d, struct virtq *q)
 static void mmio_irq(void *arg)
 {
     struct virtio_dev *d = arg;
+    // Each access to a register is an exit: nearly always it is a queue, so that is acknowledged unread. Another cause keeps the
+    // line up, and comes back here with nothing in the queues.
+    wr(d, R_ISR_ACK, ISR_QUEUE);
+    if (virtio_interrupt(d))
+        return;
     u32 isr = rd(d, R_ISR);
     wr(d, R_ISR_ACK, isr);
-    if (isr & ISR_QUEUE)
-        virtio_interrupt(d);
     if ((isr & ISR_CONFIG) && d->config_changed)
         d->config_changed(d);
+    if (isr & ISR_QUEUE)
+        virtio_interrupt(d);
 }
 
 static int mmio_irq_setup(struct virtio_dev *d) { return irq_register(d->irq, true, mmio_irq, d); }

@@ -96,6 +96,7 @@ void socket_init(void);                         // registers the families that a
 void unix_init(void) WEAK;
 void inet_init(void) WEAK;
 void netlink_init(void) WEAK;
+long netdev_ioctl(u32 cmd, uptr arg) WEAK;      // SIOCGIF*
 
 int sockopt_set_generic(struct socket *s, int name, const void *val, u32 len);
 int sockopt_get_generic(struct socket *s, int name, void *val, u32 *len);

@@ -131,7 +131,7 @@ void *virtq_drop(struct virtq *q);            // of a broken queue: takes back o
 
 // --- For transports and dev_init ------------------------------------------------------------------------------------------
 void virtio_register(struct virtio_dev *d);   // finds the driver and probes
-void virtio_interrupt(struct virtio_dev *d);
+bool virtio_interrupt(struct virtio_dev *d);  // true: a queue had something
 void virtio_mmio_scan(void);
 void virtio_pci_scan(void);
 void dev_init(void);                          // every device; after softirqs and timers

@@ -131,15 +131,16 @@ static long queue_len(struct socket *s, u32 cmd, uptr arg)
 
 long inet_ioctl(struct socket *s, u32 cmd, uptr arg)
 {
-    struct ifreq_k r;
     if (cmd == SIOCINQ || cmd == SIOCOUTQ)
         return queue_len(s, cmd, arg);
+    return cmd == SIOCATMARK ? user_write_u32(arg, 0) : -ENOTTY;
+}
+
+long netdev_ioctl(u32 cmd, uptr arg)
+{
+    struct ifreq_k r;
     if (cmd == SIOCGIFCONF)
         return if_conf(arg);
-    if (cmd == SIOCATMARK)
-        return user_write_u32(arg, 0);
-    if ((cmd & 0xff00) != 0x8900)
-        return -ENOTTY;
     if (copy_from_user(&r, arg, sizeof(r)))
         return -EFAULT;
     r.name[15] = 0;

@@ -170,7 +170,7 @@ int inet_getopt(struct socket *s, int level, int name, void *val, u32 *len)
     else if (level == IPV6_LEVEL && s->domain == K_AF_INET6)
         err = get_ipv6(o, name, &v);
     else
-        return level == 1 ? -ENOPROTOOPT : 1;
+        return s->domain == K_AF_INET && level != 1 && level != s->protocol ? -EOPNOTSUPP : 1;
     if (err == 2) {                           // no IP options: an empty answer
         *len = 0;
         return 0;

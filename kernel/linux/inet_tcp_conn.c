@@ -431,7 +431,7 @@ static int shutdown_locked(struct socket *s, struct tcp_sock *t, int how)
         break;
     case TCP_LISTENING:
         if (how == K_SHUT_WR)
-            return -ENOTCONN;
+            return 0;
         tcp_group_leave(t);
         break;
     case TCP_CONNECTING:

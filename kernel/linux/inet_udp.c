@@ -218,12 +218,10 @@ int dgram_getname(struct socket *s, struct sockaddr_buf *a, bool peer)
 int dgram_shutdown(struct socket *s, int how)
 {
     struct udp_sock *u = s->priv;
-    if (!u->connected)
-        return -ENOTCONN;
     u->shut_rd |= how != K_SHUT_WR;
     u->shut_wr |= how != K_SHUT_RD;
     waitq_wake(&s->wq, POLL_IN | POLL_OUT | POLL_RDHUP | POLL_HUP);
-    return 0;
+    return u->connected ? 0 : -ENOTCONN;      // the flags are set all the same, as Linux's inet_shutdown does
 }
 
 // --- Messages -------------------------------------------------------------------------------------------------------------
@@ -280,10 +278,6 @@ static ssize_t op_send(struct socket *s, struct msg *m, u32 flags)
     struct inet_addr to;
     if (flags & K_MSG_OOB)
         return -EOPNOTSUPP;
-    if (u->shut_wr)
-        return -EPIPE;
-    if (s->error)
-        return socket_take_error(s);
     if (m->addr_len) {
         int err = inet_addr_in(s, &m->addr, m->addr_len, &to);
         if (err)
@@ -295,6 +289,10 @@ static ssize_t op_send(struct socket *s, struct msg *m, u32 flags)
         else if (ip_addr_isany(&to.ip))
             IP_ADDR6_HOST(&to.ip, 0, 0, 0, 1);
     }
+    if (u->shut_wr)
+        return -EPIPE;
+    if (s->error)
+        return socket_take_error(s);
     ssize_t n = (ssize_t)m->it->left;
     struct pbuf *p = dgram_build(m, PBUF_TRANSPORT);
     if (is_err(p))

@@ -175,7 +175,9 @@ static u32 socket_poll(struct file *f, struct poll_table *pt)
 static long socket_ioctl(struct file *f, u32 cmd, uptr arg)
 {
     struct socket *s = f->priv;
-    return s->ops->ioctl ? s->ops->ioctl(s, cmd, arg) : -ENOTTY;
+    long err = s->ops->ioctl ? s->ops->ioctl(s, cmd, arg) : -ENOTTY;
+    // Questions about interfaces may be asked on a socket of any family; musl asks on AF_UNIX.
+    return err == -ENOTTY && (cmd & 0xff00) == 0x8900 && netdev_ioctl ? netdev_ioctl(cmd, arg) : err;
 }
 
 static void socket_release(struct file *f)

@@ -40,14 +40,15 @@ static void icmp_error(const u8 *icmp, unsigned len)
 int net_hook_ip4(struct pbuf *p, struct netif *n)
 {
     const struct ip_hdr *ip = p->payload;
-    (void)n;
     if (likely(IPH_PROTO(ip) != IP_PROTO_ICMP) || p->len < 20)
         return 0;
     unsigned hlen = IPH_HL_BYTES(ip), total = lwip_ntohs(IPH_LEN(ip));
     if (hlen < 20 || total > p->len || total < hlen + 8 || (IPH_OFFSET(ip) & PP_HTONS(IP_OFFMASK | IP_MF)))
         return 0;
     const u8 *icmp = (const u8 *)ip + hlen;
-    if ((icmp[0] == ICMP_DUR || icmp[0] == ICMP_TE) && inet_chksum(icmp, (u16)(total - hlen)) == 0)
+    if (icmp[0] != ICMP_DUR && icmp[0] != ICMP_TE)
+        return 0;
+    if (!(n->chksum_flags & NETIF_CHECKSUM_CHECK_ICMP) || inet_chksum(icmp, (u16)(total - hlen)) == 0)
         icmp_error(icmp, total - hlen);
     return 0;
 }
