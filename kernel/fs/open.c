@@ -23,6 +23,8 @@ void file_put(struct file *f)
 {
     if (__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL))
         return;
+    if (!list_empty(&f->epoll_watches))
+        epoll_file_released(f);
     if (f->locks)
         locks_release(f);
     if (f->ops && f->ops->release)

@@ -25,4 +25,7 @@ static inline void poll_wait(struct poll_table *pt, struct file *f, struct waitq
         pt->add(pt, f, q);
 }
 
+// linux/epoll.c: the last reference to a watched file went.
+void epoll_file_released(struct file *f);
+
 #endif
