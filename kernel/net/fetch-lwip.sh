@@ -61,7 +61,16 @@ rm -rf "$dir/src" "$dir/lwip-2.1.3"
 tar -C "$dir" -xf "$dir/$tarball"
 mv "$dir/lwip-2.1.3/src" "$dir/src"
 rm -rf "$dir/lwip-2.1.3"
-for p in "$here"/lwip-patches/*.patch; do
-    if [ -f "$p" ]; then patch -s -d "$dir" -p1 <"$p" || fail "$p does not apply"; fi
-done
+
+# lwIP looks through a list of all connections for each segment. These edits ask net/tcphash.c instead.
+edit() {
+    sed -i "$2" "$dir/src/$1"
+    grep -q "$3" "$dir/src/$1" || fail "$1 is not what the edits expect"
+}
+lookup='net_tcp_lookup(ip_current_src_addr(), tcphdr->src, ip_current_dest_addr(), tcphdr->dest'
+edit include/lwip/tcp.h 's/^  u16_t remote_port;/& struct tcp_pcb *hash_next, **hash_link;/' hash_next
+edit include/lwip/priv/tcp_priv.h '/^#define TCP_REG_ACTIVE(npcb)/,/do {/ s/do {/do { net_tcp_hash(npcb);/' net_tcp_hash
+edit core/tcp.c '/^tcp_free(struct tcp_pcb \*pcb)/,/^{/ s/^{/{ net_tcp_unhash(pcb);/' net_tcp_unhash
+edit core/tcp_in.c "s/for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 0); pcb != NULL; pcb = NULL)/" 'dest, 0)'
+edit core/tcp_in.c "s/for (pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 1); pcb != NULL; pcb = NULL)/" 'dest, 1)'
 touch "$dir/.unpacked"

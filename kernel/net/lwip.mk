@@ -9,7 +9,7 @@ LWIP_OBJS := $(LWIP_CORE:%=$(LWIP)/obj/core/%.o) $(LWIP)/obj/netif/ethernet.o
 LWIP_INC := -Inet/lwip-port -isystem $(LWIP)/src/include
 OBJS += $(LWIP_OBJS)
 
-$(LWIP)/.unpacked: net/fetch-lwip.sh $(wildcard net/lwip-patches/*.patch)
+$(LWIP)/.unpacked: net/fetch-lwip.sh
 	net/fetch-lwip.sh $(LWIP)
 
 $(LWIP_OBJS): $(LWIP)/obj/%.o: $(LWIP)/.unpacked net/lwip-port/lwipopts.h net/lwip-port/arch/cc.h

@@ -116,6 +116,12 @@ extern u32 net_tcp_wnd, net_tcp_sndbuf;
 #define LWIP_STATS 0
 #define LWIP_NOASSERT 0
 
+// Called from places that fetch-lwip.sh edits; net/tcphash.c.
+struct tcp_pcb;
+void net_tcp_hash(struct tcp_pcb *pcb);
+void net_tcp_unhash(struct tcp_pcb *pcb);
+struct tcp_pcb *net_tcp_lookup(const void *remote, u16 rport, const void *local, u16 lport, bool time_wait);
+
 struct pbuf;
 struct netif;
 struct tcp_hdr;
