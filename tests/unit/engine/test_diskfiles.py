@@ -215,22 +215,27 @@ def test_a_full_disk_is_said_and_changes_nothing(disk, tmp_path):
     sound(disk, tmp_path)
 
 
+class Killer:
+    """Runs tools until the ``left``-th, and ends this process by SIGKILL in its place."""
+
+    def __init__(self, real, left):
+        self.real = real
+        self.left = left
+
+    def __call__(self, command, **more):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.real(command, **more)
+
+
 def test_killed_while_writing(disk, tmp_path):
     (tmp_path / "new").write_bytes(BIG)
     before = read(disk, "/etc/hosts")
-    real = diskimage.run_tool
     for number in range(1, 12):
         child = os.fork()
         if child == 0:
-            calls = []
-
-            def run(command, **more):
-                calls.append(command)
-                if len(calls) == number:  # noqa: B023  the child leaves the loop
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return real(command, **more)
-
-            diskimage._run = diskfiles.run_tool = run
+            diskimage._run = diskfiles.run_tool = Killer(diskimage.run_tool, number)
             diskfiles.copy_in(disk, tmp_path / "new", "/etc/hosts")
             os._exit(0)
         _pid, status = os.waitpid(child, 0)
