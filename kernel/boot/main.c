@@ -121,6 +121,15 @@ static void late_init(void *arg)
     start_program();
 }
 
+// Before any other thread exists, and inlined into a function that never returns: a frame made with the old value would not pass
+// its check. The lowest byte is zero, so that no string function can read or write past it.
+static inline void set_canary(void)
+{
+    u64 c;
+    random_bytes(&c, sizeof(c));
+    __stack_chk_guard = c & ~0xffull;
+}
+
 void boot_main(u64 start_info, u64 tsc);
 void boot_main(u64 start_info, u64 tsc)
 {
@@ -142,6 +151,7 @@ void boot_main(u64 start_info, u64 tsc)
     donate(boot_tables, boot_tables_end);
     donate(boot_guard, boot_stack);
     cpu_init();
+    set_canary();
     irq_init();
     config_cmdline(cmdline);
     fwcfg_init();

@@ -37,11 +37,11 @@ const char *symbol_name(u64 addr, u64 *offset)
 
 void print_regs(const struct regs *r)
 {
-    printk(LOG_EMERG, "rip %016lx  rsp %016lx  rflags %08lx  cs %02lx  error %lx\n", r->rip, r->rsp, r->rflags, r->cs, r->error);
-    printk(LOG_EMERG, "rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", r->rax, r->rbx, r->rcx, r->rdx);
-    printk(LOG_EMERG, "rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", r->rsi, r->rdi, r->rbp, r->r8);
-    printk(LOG_EMERG, "r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", r->r9, r->r10, r->r11, r->r12);
-    printk(LOG_EMERG, "r13 %016lx  r14 %016lx  r15 %016lx\n", r->r13, r->r14, r->r15);
+    printk(LOG_EMERG, "uni: rip %016lx  rsp %016lx  rflags %08lx  cs %02lx  error %lx\n", r->rip, r->rsp, r->rflags, r->cs, r->error);
+    printk(LOG_EMERG, "uni: rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", r->rax, r->rbx, r->rcx, r->rdx);
+    printk(LOG_EMERG, "uni: rsi %016lx  rdi %016lx  rbp %016lx  r8  %016lx\n", r->rsi, r->rdi, r->rbp, r->r8);
+    printk(LOG_EMERG, "uni: r9  %016lx  r10 %016lx  r11 %016lx  r12 %016lx\n", r->r9, r->r10, r->r11, r->r12);
+    printk(LOG_EMERG, "uni: r13 %016lx  r14 %016lx  r15 %016lx\n", r->r13, r->r14, r->r15);
 }
 
 static void print_frame(u64 rip)
@@ -49,9 +49,9 @@ static void print_frame(u64 rip)
     u64 off;
     const char *name = symbol_name(rip, &off);
     if (name)
-        printk(LOG_EMERG, "  %016lx %s+0x%lx\n", rip, name, off);
+        printk(LOG_EMERG, "uni:   %016lx %s+0x%lx\n", rip, name, off);
     else
-        printk(LOG_EMERG, "  %016lx\n", rip);
+        printk(LOG_EMERG, "uni:   %016lx\n", rip);
 }
 
 // A frame pointer is followed only while it points into mapped, writable kernel memory and goes upward.
@@ -66,7 +66,7 @@ static bool frame_ok(u64 rbp)
 
 void print_backtrace(u64 rip, u64 rbp)
 {
-    printk(LOG_EMERG, "backtrace:\n");
+    printk(LOG_EMERG, "uni: backtrace:\n");
     if (rip)
         print_frame(rip);
     for (int i = 0; i < 24 && frame_ok(rbp); i++) {

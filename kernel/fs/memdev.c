@@ -3,6 +3,7 @@
 #include "arch.h"
 #include "blk.h"
 #include "vfs.h"
+#include "vm.h"
 
 #include <linux/fs.h>
 
@@ -72,8 +73,9 @@ static i64 mem_seek(struct file *f, i64 off, int whence)
 
 static int zero_mmap(struct file *f, struct vma *v)
 {
-    (void)f, (void)v;
-    return 0;                                   // linux/mm.c makes it anonymous memory
+    (void)f;
+    v->file = NULL;                             // which makes it anonymous memory
+    return 0;
 }
 
 static const struct file_ops null_ops = { .read = null_read, .write = null_write, .seek = mem_seek };

@@ -35,6 +35,8 @@ long memfd_seals(struct file *f, u32 cmd, u32 arg)
         return -EINVAL;
     if (now & F_SEAL_SEAL)
         return -EPERM;
+    if ((arg & F_SEAL_WRITE) && vm_writable_mapping(f->inode))
+        return -EBUSY;
     f->inode->priv = (void *)(SEALS_MARK | now | arg);
     return 0;
 }

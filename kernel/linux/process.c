@@ -209,6 +209,7 @@ static NORETURN void process_finish(struct process *p)
 {
     int st = p->exit_status, sig = st & 0x7f;
     close_all();
+    vm_release_files();
     if (sig) {
         const char *name = signal_name(sig);
         printk(LOG_NOTICE, "uni: %s: ended by signal %d (%s)\n", p->name, sig, name ? name : "?");

@@ -385,6 +385,31 @@ void vm_destroy_user(void)
     rw_write_unlock(&mm->lock);
 }
 
+// The end of the process: files that only a mapping kept alive go; anonymous memory need not be taken apart.
+void vm_release_files(void)
+{
+    struct mm *mm = the_mm();
+    rw_write_lock(&mm->lock);
+    for (struct vma *v = vm_find(0), *next; v; v = next) {
+        next = vma_next(v);
+        if (v->file)
+            vm_unmap_locked(mm, v->start, v->end);
+    }
+    rw_write_unlock(&mm->lock);
+}
+
+// Does a shared mapping that may become writable show this file (memfd seals, ETXTBSY)?
+bool vm_writable_mapping(const struct inode *ino)
+{
+    struct mm *mm = the_mm();
+    bool found = false;
+    rw_read_lock(&mm->lock);
+    for (struct vma *v = vm_find(0); v && !found; v = vma_next(v))
+        found = v->file && v->file->inode == ino && (v->flags & VMA_SHARED) && (v->file->flags & ACCMODE) == RDWR;
+    rw_read_unlock(&mm->lock);
+    return found;
+}
+
 static u64 random_pages(unsigned bits)
 {
     u64 r;

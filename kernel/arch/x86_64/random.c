@@ -84,6 +84,5 @@ void random_bytes(void *buf, size_t n)
     __asm__ volatile("" : : "r"(block), "r"(k) : "memory");
 }
 
-// The stack protector's canary changes here: no function that is active now may return through a check, so this is inlined
-// into a thread that never returns (boot/main.c).
+// Once the devices are there (dev_init has mixed in what virtio-rng gave), stir in the CPU's generator and the clock again.
 void random_init(void) { seed(); }

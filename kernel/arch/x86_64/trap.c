@@ -39,7 +39,8 @@ static void program_fault(struct regs *r, u32 vector, int sig, int code, u64 add
 {
     struct thread *t = current();
     t->trap_nr = vector;
-    t->trap_error = r->error;
+    // As Linux, which does not tell programs whether an address of the kernel's is mapped.
+    t->trap_error = vector == 14 && addr >= USER_MAX ? r->error | 1 : r->error;
     if (vector == 14)
         t->trap_addr = addr;
     signal_fault(sig, code, addr, r);
