@@ -96,7 +96,7 @@ static void start_program(void)
     int err = process_start_init();
     if (!err)
         return;                     // it runs
-    vfs_sync_all();
+    vfs_shutdown();
     printk(LOG_EMERG, "uni: no program was started (error %d)\n", -err);
     struct kv kv = { "status", NULL, 127 };
     control_event("exit", &kv, 1);

@@ -137,7 +137,7 @@ static void stats(i64 id)
 static NORETURN void power_off(i64 id)
 {
     struct kv kv = { "status", NULL, 0 };
-    vfs_sync_all();
+    vfs_shutdown();
     answer(id, NULL);
     control_event("exit", &kv, 1);
     machine_off(0);

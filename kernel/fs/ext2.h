@@ -175,6 +175,7 @@ int ext2_write_inode(struct ext2_inode *e);                          // into its
 void ext2_free_inode(struct inode *i);
 int ext2_commit(struct ext2_fs *fs, bool counts);                    // fs->lock held
 void ext2_unlock(struct ext2_fs *fs);
+void ext2_end_orphans(struct ext2_fs *fs);
 void ext2_mark_fresh(struct ext2_inode *e);                          // fs->lock held
 void ext2_end_fresh(struct ext2_inode *e);                           // the caller has a reference of its own
 void ext2_mark_late(struct ext2_inode *e);

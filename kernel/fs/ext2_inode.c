@@ -262,6 +262,21 @@ void ext2_free_inode(struct inode *i)
 
 static int write_one(struct inode *i) { return ext2_write_inode(EI(i)); }
 
+static bool end_orphan(struct inode *i, void *arg)
+{
+    struct ext2_fs *fs = arg;
+    if (i->sb != &fs->sb || i->nlink)
+        return true;
+    mutex_lock(&fs->lock);
+    delete_on_disk(EI(i));
+    ext2_free_ino(fs, (u32)i->ino, S_ISDIR(i->mode));
+    ext2_unlock(fs);
+    return true;
+}
+
+// Unmount: files that have no name but are still open.
+void ext2_end_orphans(struct ext2_fs *fs) { inode_for_each(end_orphan, fs); }
+
 // --- Commit -----------------------------------------------------------------------------------------------------------
 
 void ext2_mark_fresh(struct ext2_inode *e)

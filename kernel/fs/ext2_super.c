@@ -95,6 +95,8 @@ static void free_fs(struct ext2_fs *fs)
 static int unmount(struct superblock *sb)
 {
     struct ext2_fs *fs = EXT2(sb);
+    if (!sb->readonly)
+        ext2_end_orphans(fs);
     int err = sync(sb);
     if (!sb->readonly && !err && fs->was_clean) {
         fs->disk_sb->state |= EXT2_VALID_FS;

@@ -65,7 +65,7 @@ static struct superblock *mount_sb(const char *source, const char *type, u32 fla
             }
             size <<= *s == 'k' || *s == 'K' ? 10 : *s == 'm' || *s == 'M' ? 20 : *s == 'g' || *s == 'G' ? 30 : 0;
         }
-        return tmpfs_mount("tmpfs", size, 01777);
+        return tmpfs_mount("tmpfs", size, data && !strcmp(data, "mode=755") ? 0755 : 01777);
     }
     if (!strcmp(type, "proc"))
         return procfs_mount();
@@ -435,7 +435,7 @@ int vfs_init(void)
     mount_on("/proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/sys", "sysfs", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/tmp", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
-    mount_on("/run", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
+    mount_on("/run", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
     mount_on("/dev/shm", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
     etc_files();
     for (u32 n = 0; n < boot_config.mount.n; n++)

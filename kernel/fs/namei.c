@@ -280,10 +280,10 @@ struct path *path_lookup(struct path *base, const char *name, u32 flags)
     return p;
 }
 
-struct path *base_of(int dirfd, const char *name, struct file **hold)
+struct path *base_of(int dirfd, const char *name, u32 flags, struct file **hold)
 {
     *hold = NULL;
-    if (name[0] == '/')
+    if (name[0] == '/' && !(flags & WALK_IN_ROOT))
         return fs_root();
     if (dirfd == AT_FDCWD)
         return fs_cwd();

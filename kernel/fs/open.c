@@ -376,7 +376,7 @@ struct file *do_open(struct path *base, const char *name, u32 flags, u32 mode, u
 struct file *vfs_openat(int dirfd, const char *path, u32 flags, u32 mode)
 {
     struct file *hold;
-    struct path *base = base_of(dirfd, path, &hold);
+    struct path *base = base_of(dirfd, path, 0, &hold);
     if (is_err(base))
         return (struct file *)base;
     struct file *f = do_open(base, path, flags, mode, 0);

@@ -98,7 +98,7 @@ struct path *fs_root(void);                                  // borrowed: the pr
 struct path *fs_cwd(void);
 int set_fs_root(struct path *p);
 int read_link(struct path *p, char *buf, size_t size);       // text of a symbolic link, NUL terminated; length
-struct path *base_of(int dirfd, const char *name, struct file **hold);      // where a *at name starts; *hold to put
+struct path *base_of(int dirfd, const char *name, u32 flags, struct file **hold);      // where a *at name starts; *hold to put
 
 // fs/open.c
 struct file *file_alloc(struct path *p, struct inode *i, const struct file_ops *ops, u32 flags);

@@ -187,7 +187,7 @@ static long open_fd(int dirfd, uptr user_name, u32 flags, u32 mode, u32 walk_fla
     int err = name_get(&n, user_name);
     if (err)
         return err;
-    struct path *base = base_of(dirfd, n.s, &hold);
+    struct path *base = base_of(dirfd, n.s, walk_flags, &hold);
     struct file *f = is_err(base) ? (struct file *)base : do_open(base, n.s, flags, mode, walk_flags);
     if (hold)
         file_put(hold);

@@ -14,7 +14,7 @@ struct path *at_path(int dirfd, uptr user_name, u32 walk_flags)
     int err = name_get(&n, user_name);
     if (err)
         return err_ptr(err);
-    struct path *base = base_of(dirfd, n.s, &hold);
+    struct path *base = base_of(dirfd, n.s, 0, &hold);
     struct path *p = is_err(base) ? base : path_lookup(base, n.s, walk_flags);
     if (hold)
         file_put(hold);

@@ -15,7 +15,7 @@ static long with_name(int dirfd, uptr user, long (*fn)(struct path *base, const 
     long ret = name_get(&n, user);
     if (ret)
         return ret;
-    struct path *base = base_of(dirfd, n.s, &hold);
+    struct path *base = base_of(dirfd, n.s, 0, &hold);
     ret = is_err(base) ? ptr_err(base) : fn(base, n.s, a, b);
     if (hold)
         file_put(hold);
@@ -111,7 +111,7 @@ static long rename_at(int odir, uptr old, int ndir, uptr new, u32 flags)
         return ret;
     ret = name_get(&n, new);
     if (!ret) {
-        struct path *ob = base_of(odir, o.s, &ohold), *nb = is_err(ob) ? ob : base_of(ndir, n.s, &nhold);
+        struct path *ob = base_of(odir, o.s, 0, &ohold), *nb = is_err(ob) ? ob : base_of(ndir, n.s, 0, &nhold);
         ret = is_err(nb) ? ptr_err(nb) : do_rename(ob, o.s, nb, n.s, flags);
         name_put(&n);
     }

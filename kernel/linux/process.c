@@ -219,7 +219,7 @@ static NORETURN void process_finish(struct process *p)
         struct kv kv[] = { { "status", NULL, (st >> 8) & 0xff } };
         control_event("exit", kv, ARRAY_SIZE(kv));
     }
-    vfs_sync_all();
+    vfs_shutdown();
     machine_off(sig ? 2 : st ? 1 : 0);
 }
 
