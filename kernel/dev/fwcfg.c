@@ -8,7 +8,7 @@
 #include "page.h"
 #include "printk.h"
 
-enum { PORT_SELECT = 0x510, PORT_DATA = 0x511, PORT_DMA = 0x514, KEY_SIGNATURE = 0, KEY_ID = 1, KEY_DIR = 0x19 };
+enum { PORT_SELECT = 0x510, PORT_DATA = 0x511, PORT_DMA = 0x514, KEY_SIGNATURE = 0, KEY_DIR = 0x19 };
 enum { DMA_ERROR = 1, DMA_READ = 2, DMA_SELECT = 8 };
 #define CONFIG_MAX (1u << 20)
 #define DIR_MAX 4096u
@@ -81,34 +81,42 @@ static void take_seed(u16 key, u32 size)
     kfree(seed);
 }
 
-void fwcfg_init(void)
+// The number of directory entries, and the entries behind it; NULL when there is no such device. Reading the DMA port tells in one
+// access whether there is one with DMA ("QEMU", big endian).
+static struct entry *directory(u32 *count)
 {
     char sig[4];
-    u32 id, count;
-    outw(PORT_SELECT, KEY_SIGNATURE);
-    pio_read(sig, 4);
-    if (memcmp(sig, "QEMU", 4))
-        return;
-    outw(PORT_SELECT, KEY_ID);
-    pio_read(&id, 4);
-    have_dma = id & 2;
-    outw(PORT_SELECT, KEY_DIR);
-    pio_read(&count, 4);
-    count = MIN(__builtin_bswap32(count), DIR_MAX / (u32)sizeof(struct entry));
-    struct entry *dir = kmalloc(4 + count * sizeof(struct entry), 0);
-    if (!dir || !read_item(KEY_DIR, dir, 4 + count * (u32)sizeof(struct entry))) {
-        kfree(dir);
-        return;
+    have_dma = inl(PORT_DMA) == 0x554d4551;
+    if (!have_dma) {
+        outw(PORT_SELECT, KEY_SIGNATURE);
+        pio_read(sig, 4);
+        if (memcmp(sig, "QEMU", 4))
+            return NULL;
     }
-    for (u32 i = 0; i < count; i++) {
-        struct entry e;
-        memcpy(&e, (char *)dir + 4 + i * sizeof(e), sizeof(e));
-        e.name[sizeof(e.name) - 1] = 0;
-        u16 key = __builtin_bswap16(e.select);
-        if (!strcmp(e.name, "opt/uni/config"))
-            take_config(key, __builtin_bswap32(e.size));
-        else if (!strcmp(e.name, "opt/uni/seed"))
-            take_seed(key, __builtin_bswap32(e.size));
+    u8 *buf = kmalloc(DIR_MAX, 0);
+    if (!buf || !read_item(KEY_DIR, buf, DIR_MAX)) {
+        kfree(buf);
+        return NULL;
+    }
+    memcpy(count, buf, 4);
+    *count = MIN(__builtin_bswap32(*count), (DIR_MAX - 4) / (u32)sizeof(struct entry));
+    memmove(buf, buf + 4, *count * sizeof(struct entry));
+    return (struct entry *)buf;
+}
+
+void fwcfg_init(void)
+{
+    u32 count;
+    struct entry *dir = directory(&count);
+    if (!dir)
+        return;
+    for (struct entry *e = dir; e < dir + count; e++) {
+        u16 key = __builtin_bswap16(e->select);
+        e->name[sizeof(e->name) - 1] = 0;
+        if (!strcmp(e->name, "opt/uni/config"))
+            take_config(key, __builtin_bswap32(e->size));
+        else if (!strcmp(e->name, "opt/uni/seed"))
+            take_seed(key, __builtin_bswap32(e->size));
     }
     kfree(dir);
 }

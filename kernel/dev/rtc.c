@@ -16,6 +16,7 @@ enum { REG_A = 10, REG_B = 11, REG_C = 12, B_24H = 2, B_BINARY = 4, B_UPDATE_INT
 static struct timer next_edge;
 static u64 edge_mono, edge_real, edge_tsc;      // at the last edge; 0: none yet
 static u32 gap = FIRST_GAP;
+static bool present;
 static bool settled;            // the rate has been corrected once
 
 static u8 reg(u8 n)
@@ -59,18 +60,23 @@ static u64 read_once(void)
     return days(y, mo, d) * 86400 + h * 3600 + mi * 60 + s;
 }
 
+// Each access leaves the virtual machine, so as few as can be: outside an update all fields are steady for at least 244 us, and the
+// seconds tell whether an update came in between.
 u64 rtc_read_seconds(void)
 {
     if (reg(REG_A) == 0xff && reg(REG_B) == 0xff)
         return 0;
-    for (int i = 0; i < 100000 && (reg(REG_A) & 0x80); i++)
-        ;
-    u64 a, b = read_once();
-    do {
-        a = b;
-        b = read_once();
-    } while (a != b);
-    return a;
+    for (int tries = 0; tries < 100; tries++) {
+        for (int i = 0; i < 100000 && (reg(REG_A) & 0x80); i++)
+            ;
+        u8 before = reg(0);
+        u64 t = read_once();
+        if (reg(0) == before) {
+            present = t != 0;
+            return t;
+        }
+    }
+    return 0;
 }
 
 // The mean rate between the last edge and this one. The interrupt may come late, so that a single measurement is only trusted
@@ -132,7 +138,7 @@ static void ask_for_edge(struct timer *t)
 void rtc_start(void)
 {
     timer_init(&next_edge, ask_for_edge);
-    if (!rtc_read_seconds() || irq_register(RTC_GSI, false, edge_interrupt, NULL))
+    if (!present || irq_register(RTC_GSI, false, edge_interrupt, NULL))
         return;
     ask_for_edge(&next_edge);
 }

@@ -203,7 +203,8 @@ static bool grow_stack(struct mm *mm, struct vma *v, u64 addr)
 
 static int fault_locked(struct mm *mm, u64 addr, u32 code)
 {
-    u32 need = code & PF_WRITE ? VM_WRITE : code & PF_FETCH ? VM_EXEC : VM_READ;
+    // As on Linux, fetching from a page that is not there first brings it in like reading does; the next try then tells.
+    u32 need = code & PF_WRITE ? VM_WRITE : (code & PF_FETCH) && (code & PF_PRESENT) ? VM_EXEC : VM_READ;
     struct vma *v = vm_find(addr);
     if (!v || (addr < v->start && !grow_stack(mm, v, addr)))
         return -EFAULT;

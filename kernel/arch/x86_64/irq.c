@@ -57,9 +57,8 @@ void irq_init(void)
     lapic_write(LAPIC_LVT_ERROR, 0x10000);
     lapic_write(LAPIC_LVT_TIMER, VEC_TIMER);    // one-shot
     lapic_write(LAPIC_SVR, 0x100 | VEC_SPURIOUS);
+    // After a reset every line is masked (82093AA, section 3.2.4).
     ioapic_lines = MIN((ioapic_read(1) >> 16 & 0xff) + 1, (u32)(VEC_MSI - VEC_IRQ));
-    for (u32 i = 0; i < ioapic_lines; i++)
-        ioapic_write(0x10 + 2 * i, 0x10000);
 }
 
 static int add_action(u32 slot, void (*fn)(void *), void *arg, bool *first)
