@@ -91,6 +91,8 @@ struct cmsg_view {
     u32 len;
 };
 bool msg_next_control(const struct msg *m, u32 *at, struct cmsg_view *v, int *err);
+// accept: would a descriptor be left? To be asked after the last sleep, before a connection is taken.
+bool socket_fd_room(void);
 u64 socket_count(void);
 void socket_init(void);                         // registers the families that are linked in
 void unix_init(void) WEAK;

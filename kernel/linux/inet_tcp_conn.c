@@ -360,6 +360,8 @@ int tcp_op_accept(struct socket *s, struct socket *fresh, bool nonblock)
         int err = socket_wait(s, accept_settled, s->rcv_timeout, nonblock);
         if (err)
             return err;
+        if (!socket_fd_room())
+            return -EMFILE;                   // the connection stays in the queue, as on Linux
         net_lock();
         struct list *n = list_pop(&t->accept_queue);
         if (n) {

@@ -11,6 +11,7 @@
 #include "syscalls.h"
 
 #include <asm/ioctls.h>
+#include <asm/resource.h>
 #include <linux/fcntl.h>
 #include <linux/stat.h>
 
@@ -316,6 +317,12 @@ long sys_listen(struct regs *r)
     err = s->ops->listen ? s->ops->listen(s, backlog) : -EOPNOTSUPP;
     file_put(f);
     return err;
+}
+
+bool socket_fd_room(void)
+{
+    const struct process *p = current_process();
+    return p->fds.used < p->rlim[RLIMIT_NOFILE].soft;
 }
 
 static void inherit(struct socket *s, const struct socket *from)

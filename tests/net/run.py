@@ -63,7 +63,8 @@ def build_disk() -> Path:
 @contextlib.contextmanager
 def guest(line: wire.Wire, machine: str, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     """Boot a program; its console is .build/net/console."""
-    pairs = [f"init={argv[0]}", *(f"arg={word}" for word in argv[1:]), f"ip={GUEST}::{HOST}:255.255.255.0::eth0:off", "uni.tty=0"]
+    pairs = [f"init={argv[0]}", *(f"arg={word}" for word in argv[1:]), f"ip={GUEST}::{HOST}:255.255.255.0::eth0:off", "uni.tty=0",
+             "uni.rlimit=nofile:20000:20000"]
     (BUILD / "config").write_bytes(b"".join(pair.encode() + b"\0" for pair in pairs))
     (BUILD / "console").unlink(missing_ok=True)
     bus = "device" if machine == "microvm" else "pci"
