@@ -23,6 +23,12 @@ def build_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", help="the image's tag (default: latest)")
     parser.add_argument("--rootfs", type=Path, metavar="DIR", help="a directory with the root file system")
     parser.add_argument(
+        "--pkg", action="append", default=[], metavar="NAME[=VERSION]", help="a Debian package (repeats)"
+    )
+    parser.add_argument(
+        "--from", dest="base", metavar="IMAGE", help="a container image: a reference, an OCI archive or layout"
+    )
+    parser.add_argument(
         "--path", default="", metavar="PATH", help="where the program goes (default: /bin/ and its name)"
     )
     parser.add_argument(
@@ -86,6 +92,8 @@ def spec_of(args: argparse.Namespace) -> api.BuildSpec:
         name=_full_name(args),
         program=None if directory else source,
         rootfs=directory or rootfs,
+        packages=tuple(args.pkg),
+        image=args.base,
         program_path=args.path,
         entrypoint=words(args.entrypoint),
         cmd=words(args.cmd),
@@ -115,7 +123,9 @@ def _full_name(args: argparse.Namespace) -> str:
 
 def _derived(args: argparse.Namespace) -> str:
     """A legal image name from the source's: the file without its suffix."""
-    text = args.source.absolute().stem if args.source else ""
+    base = (args.base or "").rstrip("/").rpartition("/")[2].partition("@")[0].partition(":")[0]
+    first = args.pkg[0].partition("=")[0] if args.pkg else base
+    text = args.source.absolute().stem if args.source else first
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if not name:
         raise UsageError("this image needs a name", code="build.name", hint="give one with --name")

@@ -22,7 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.images.spec impo
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.store import ImageStore
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Action, Plan
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import TEMP_PREFIX, read_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import TEMP_PREFIX
 from ansible_collections.uni.engine.plugins.module_utils.engine.reference import parse_reference
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
@@ -221,16 +221,23 @@ def disks_in_use(root: Root) -> set[str]:
     return {name for name in present if name.partition(".")[0] in words}
 
 
-def _vm_records(root: Root) -> Iterator[tuple[str, object]]:
+def _vm_records(root: Root) -> Iterator[tuple[str, str]]:
     for path in sorted(root.vms.glob("*/vm.json")):
-        record = read_json(path)
-        if isinstance(record, dict):
-            yield str(record.get("name") or path.parent.name), record
+        try:
+            text = path.read_text(errors="replace")
+        except FileNotFoundError:
+            continue
+        try:
+            name = json.loads(text).get("name")
+        except (ValueError, AttributeError):
+            # A damaged record still says what it needs.
+            name = None
+        yield str(name or path.parent.name), text
 
 
-def _digests(value: object) -> Iterator[str]:
+def _digests(text: str) -> Iterator[str]:
     """Every SHA-256 that is mentioned anywhere in a record; a wrong guess only keeps a file too long."""
-    yield from set(re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", json.dumps(value)))
+    yield from set(re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", text))
 
 
 @contextmanager

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uni push, pull, login, logout, pkg: images in registries, packages of the distribution."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.registry import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.registry.auth import Credentials
+from ansible_collections.uni.engine.plugins.module_utils.engine.units import format_size, parse_duration
+
+_MAX_PASSWORD = 4096
+
+
+def _connection_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="certificates of authorities to trust")
+    parser.add_argument("--no-verify", action="store_true", help="accept any certificate")
+    parser.add_argument("--timeout", metavar="TIME", default="60s", help="give up after this long without a byte")
+
+
+def _connection(args: argparse.Namespace, url: str | None) -> api.Connection:
+    return api.Connection(url=url, ca=args.ca, verify=not args.no_verify, timeout=parse_duration(args.timeout))
+
+
+def _transfer_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", help="NAME[:TAG], with its registry in front or given as URL")
+    parser.add_argument("url", nargs="?", help="the registry, http[s]://HOST[:PORT]")
+    _connection_arguments(parser)
+
+
+push_arguments = pull_arguments = _transfer_arguments
+
+
+def push(args: argparse.Namespace, ui: Ui) -> int:
+    """Send an image to a registry."""
+    return _report(ui, api.push(ui.root, args.image, connection=_connection(args, args.url)), "sent")
+
+
+def pull(args: argparse.Namespace, ui: Ui) -> int:
+    """Bring an image from a registry into the store."""
+    return _report(ui, api.pull(ui.root, args.image, connection=_connection(args, args.url)), "received")
+
+
+def _report(ui: Ui, result: api.TransferResult, verb: str) -> int:
+    if result.changed:
+        ui.note(f"{format_size(result.bytes)} {verb} in {result.blobs} blobs, {result.present + result.mounted} were"
+                " there")
+    data = {"changed": result.changed, "reference": result.reference, "digest": result.digest, "bytes": result.bytes,
+            "blobs": result.blobs, "present": result.present, "mounted": result.mounted}
+    ui.line(data, f"{result.reference} {result.digest}")
+    return 0
+
+
+def login_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("registry", help="HOST[:PORT], or http[s]://HOST[:PORT]")
+    parser.add_argument("-u", "--username", required=True, metavar="NAME")
+    parser.add_argument("--password-stdin", action="store_true",
+                        help="read the password from standard input (the default where that is no terminal)")
+    _connection_arguments(parser)
+
+
+def login(args: argparse.Namespace, ui: Ui) -> int:
+    """Try a user and a password at a registry, and keep them."""
+    if sys.stdin.isatty() and not args.password_stdin:
+        import getpass
+
+        password = getpass.getpass()
+    else:
+        password = sys.stdin.readline(_MAX_PASSWORD).rstrip("\r\n")
+    if not password:
+        raise UsageError("the password is empty", code="registry.password", hint="give it on standard input")
+    plan = api.login(ui.root, args.registry, Credentials(args.username, password),
+                     connection=_connection(args, None))
+    ui.line({"changed": plan.changed, "registry": args.registry, "username": args.username},
+            f"logged in to {args.registry} as {args.username}")
+    return 0
+
+
+def logout_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("registry", help="HOST[:PORT]")
+
+
+def logout(args: argparse.Namespace, ui: Ui) -> int:
+    """Forget the password for a registry."""
+    plan = api.logout(ui.root, args.registry)
+    ui.line({"changed": plan.changed, "registry": args.registry},
+            f"logged out of {args.registry}" if plan.changed else f"nobody was logged in to {args.registry}")
+    return 0
+
+
+def pkg_search_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("term", help="part of a package's name or description")
+
+
+def pkg_search(args: argparse.Namespace, ui: Ui) -> int:
+    """Search the packages that `uni build --pkg` can take."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images import debian
+
+    found = debian.search(args.term)
+    ui.table(found, ("NAME", "SUMMARY"), [(entry["name"], entry["summary"]) for entry in found])
+    return 0
