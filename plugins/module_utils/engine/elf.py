@@ -82,11 +82,12 @@ class _Reader:
         return UsageError(f"{self.path} {text}", code=f"elf.{code}", hint=hint)
 
 
-def inspect_elf(path: Path | str, *, library: bool = False, offset: int = 0, size: int | None = None,
-                name: Path | None = None) -> ElfInfo:
+def inspect_elf(path: Path | str, *, library: bool = False, kernel: bool = False, offset: int = 0,
+                size: int | None = None, name: Path | None = None) -> ElfInfo:
     """Read the headers of the x86-64 ELF file ``path``.
 
     :param library: accept a shared library; otherwise it must be a program
+    :param kernel: accept addresses that only a kernel has
     :param offset: where it starts in the file ``path`` (an archive), in bytes
     :param size: how long it is there, in bytes; None: to the end
     :param name: what errors call it; ``path`` where not given
@@ -105,14 +106,14 @@ def inspect_elf(path: Path | str, *, library: bool = False, offset: int = 0, siz
         if not path.is_file():
             raise UsageError(f"{path} is not a regular file", code="elf.not_elf",
                              hint="give the path of an x86-64 Linux executable")
-        return _inspect(_Reader(name or path, fd, offset, size), library)
+        return _inspect(_Reader(name or path, fd, offset, size), library, kernel)
     finally:
         os.close(fd)
 
 
-def _inspect(file: _Reader, library: bool) -> ElfInfo:
+def _inspect(file: _Reader, library: bool, kernel: bool) -> ElfInfo:
     elf_type, entry, header_offset, header_size, count = _header(file)
-    segments = list(_segments(file, header_offset, header_size, count))
+    segments = list(_segments(file, header_offset, header_size, count, kernel))
     if not any(segment.kind == _PT_LOAD for segment in segments):
         raise file.error("damaged", "has no segment to load")
     interpreter = ""
@@ -188,7 +189,7 @@ def _looks_like(magic: bytes) -> str:
     return f"starts with {magic[:4].hex(' ')}"
 
 
-def _segments(file: _Reader, offset: int, size: int, count: int) -> Iterator[_Segment]:
+def _segments(file: _Reader, offset: int, size: int, count: int, kernel: bool) -> Iterator[_Segment]:
     table = file.read(offset, size * count, "program header table")
     for index in range(count):
         kind, _flags, start, address, _physical, length, memory, _align = _PROGRAM_HEADER.unpack_from(
@@ -198,7 +199,7 @@ def _segments(file: _Reader, offset: int, size: int, count: int) -> Iterator[_Se
         if start + length > file.size:
             raise file.error("truncated", f"is truncated: segment {index} ends at byte {start + length},"
                              f" the file at {file.size}", "copy or build it again")
-        if kind == _PT_LOAD and (length > memory or address + memory >= 1 << 47):
+        if kind == _PT_LOAD and (length > memory or (address + memory >= 1 << 47 and not kernel)):
             raise file.error("damaged", f"has a damaged segment {index}: it does not fit in user memory")
         yield _Segment(kind, start, address, length)
 

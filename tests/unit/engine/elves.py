@@ -11,7 +11,7 @@ BASE = 0x400000
 
 
 def elf(*, kind=2, machine=62, ident=b"\x7fELF\x02\x01\x01", interpreter=b"", needed=(), soname=b"", flags=0,
-        runpath=b"", entry=BASE + 64):
+        runpath=b"", entry=None, base=BASE):
     """A small but complete ELF file: one PT_LOAD over everything, PT_INTERP and PT_DYNAMIC where asked for."""
     strings = b"\0"
     dynamic = []
@@ -27,7 +27,7 @@ def elf(*, kind=2, machine=62, ident=b"\x7fELF\x02\x01\x01", interpreter=b"", ne
     data += strings + bytes(-len(data + strings) % 16)
     dynamic_at = len(data)
     if dynamic or flags:
-        dynamic += [(5, BASE + strings_at), (10, len(strings)), (0x6FFFFFFB, flags), (0, 0)]
+        dynamic += [(5, base + strings_at), (10, len(strings)), (0x6FFFFFFB, flags), (0, 0)]
         data += b"".join(struct.pack("<qQ", *item) for item in dynamic)
     segments = [(1, 0, len(data))]
     if interpreter:
@@ -35,7 +35,8 @@ def elf(*, kind=2, machine=62, ident=b"\x7fELF\x02\x01\x01", interpreter=b"", ne
     if dynamic:
         segments.append((2, dynamic_at, len(data) - dynamic_at))
     for index, (segment, at, size) in enumerate(segments):
-        SEGMENT.pack_into(data, 64 + 56 * index, segment, 5, at, BASE + at, BASE + at, size, size, 4096)
-    HEADER.pack_into(data, 0, ident.ljust(16, b"\0"), kind, machine, 1, entry, 64, 0, 0, 64, 56, len(segments),
+        SEGMENT.pack_into(data, 64 + 56 * index, segment, 5, at, base + at, base + at, size, size, 4096)
+    start = base + 64 if entry is None else entry
+    HEADER.pack_into(data, 0, ident.ljust(16, b"\0"), kind, machine, 1, start, 64, 0, 0, 64, 56, len(segments),
                      0, 0, 0)
     return bytes(data)

@@ -31,6 +31,14 @@ def test_static(write):
     assert (info.kind, info.machine, info.bits, info.entry) == ("static", "x86_64", 64, BASE + 64)
 
 
+def test_a_kernel_lives_where_no_program_may(write):
+    path = write(elf(base=0xFFFFFFFF80000000))
+    assert inspect_elf(path, kernel=True).entry == 0xFFFFFFFF80000040
+    with pytest.raises(UsageError) as caught:
+        inspect_elf(path)
+    assert "user memory" in caught.value.message
+
+
 def test_static_pie(write):
     assert inspect_elf(write(elf(kind=3, flags=0x08000000))).kind == "static-pie"
 

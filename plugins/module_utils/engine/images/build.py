@@ -57,7 +57,7 @@ def load_kernel(path: Path, version: str = "") -> Kernel:
 
     :raises UsageError: ``build.kernel`` or the error of :func:`inspect_elf`
     """
-    info = inspect_elf(path)
+    info = inspect_elf(path, kernel=True)
     if info.kind == "dynamic":
         raise UsageError(f"{path} is a dynamic program, not a kernel", code="build.kernel",
                          hint="give kernel/build/uni.elf")
