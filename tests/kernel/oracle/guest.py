@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -15,8 +16,8 @@ from .case import Case, Outcome
 from .host import client_command, run_client
 
 MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
-#: Lines that the kernel itself prints on the console start like this; they are reported, never compared.
-KERNEL_LINE = b"uni: "
+#: What the kernel itself prints on the console: its lines and a crash's registers. Reported, never compared.
+KERNEL_LINE = re.compile(rb"uni: [^\n]*\n|^(?:rip|r[a-ds][xip]|r[0-9]+) +[0-9a-f]{16}  [^\n]*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,9 @@ def end_of(events: list[dict[str, object]], code: int | None, timeout: int) -> s
 
 
 def split_console(raw: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """Part the program's bytes from the kernel's own lines."""
-    program: list[bytes] = []
-    kernel: list[str] = []
-    for line in raw.splitlines(keepends=True):
-        if line.startswith(KERNEL_LINE):
-            kernel.append(line.decode(errors="replace").rstrip())
-        else:
-            program.append(line)
-    return b"".join(program), tuple(kernel)
+    """Part the program's bytes from the kernel's own lines, which may follow an unfinished line of the program."""
+    kernel = [line.decode(errors="replace").rstrip() for line in KERNEL_LINE.findall(raw)]
+    return KERNEL_LINE.sub(b"", raw), tuple(kernel)
 
 
 def send_signal(path: Path, number: int) -> None:

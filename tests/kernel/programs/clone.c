@@ -55,7 +55,8 @@ static void threads(void)
     char directory[64];
 
     dup2(0, 50);
-    long tid = raw_clone(THREAD | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID, 0,
+    child_tid = -1;
+    long tid = raw_clone(THREAD | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, 0,
                      (unsigned long)fake_tls);
     V(tid > 0);
     wait_gone(&child_tid);
@@ -67,7 +68,6 @@ static void threads(void)
     getcwd(directory, sizeof directory);
     SAY("cwd %s", directory);
     chdir("/work");
-    T(syscall(SYS_tgkill, getpid(), tid, 0));
     for (int i = 1; i < 8; i++) {
         child_tid = -1;
         tid = raw_clone(THREAD | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, i, (unsigned long)fake_tls);

@@ -17,7 +17,7 @@ static void handler(int number, siginfo_t *info, void *context)
 
     SAY("signal %d code %d errno %d trap %ld address %s error %lx", number, info->si_code, info->si_errno, (long)regs[REG_TRAPNO],
         info->si_addr == expected ? "expected" : number == SIGFPE || number == SIGILL || number == SIGTRAP
-            ? (info->si_addr == (void *)regs[REG_RIP] ? "rip" : "other") : "unexpected", (long)regs[REG_ERR] & ~0x10L);
+            ? (info->si_addr == (void *)regs[REG_RIP] ? "rip" : "other") : "unexpected", (long)regs[REG_ERR] & ~0x11L);
     if (skip) {
         regs[REG_RIP] += skip;
         regs[REG_RAX] = 77;

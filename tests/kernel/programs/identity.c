@@ -43,7 +43,7 @@ static void limits(void)
         if (getrlimit(which, &limit) == -1)
             SAY("limit %d: %s", which, errname(errno));
     getrlimit(RLIMIT_NOFILE, &limit);
-    SAY("files %ld %ld", (long)limit.rlim_cur, (long)limit.rlim_max);
+    SAY("files %ld", (long)limit.rlim_cur);
     getrlimit(RLIMIT_STACK, &limit);
     SAY("stack %ld %ld", (long)limit.rlim_cur, (long)limit.rlim_max);
     getrlimit(RLIMIT_CORE, &limit);

@@ -4,6 +4,11 @@
 #include "oracle.h"
 #include <setjmp.h>
 
+// The C library rounds; the kernel is to be asked.
+#define mprotect(at, size, protection) syscall(SYS_mprotect, at, size, protection)
+#define madvise(at, size, advice) syscall(SYS_madvise, at, size, advice)
+#define mlock(at, size) syscall(SYS_mlock, at, size)
+
 static sigjmp_buf back;
 
 static void on_fault(int number)

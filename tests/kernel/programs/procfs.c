@@ -3,6 +3,7 @@
 // oracle: libc=musl,glibc args="one two"
 #include "oracle.h"
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 static char text[65536];
 
@@ -45,6 +46,7 @@ static void own(char **argv)
     V(atoi(link) == getpid());
     long length = slurp("/proc/self/cmdline");
     SAY("cmdline ends %s", text + length - 8);
+    MUST(setrlimit(RLIMIT_NOFILE, &(struct rlimit){1000, 4000}));
     slurp("/proc/self/environ");
     SAY("environ %s", text);
     prctl(PR_SET_NAME, "renamed");
@@ -60,7 +62,7 @@ static void own(char **argv)
     has("/proc/self/status", "Uid:\t0\t0\t0\t0\n");
     has("/proc/self/status", "Cpus_allowed_list:\t0");
     has("/proc/self/statm", " ");
-    has("/proc/self/limits", "Max open files            1024                 4096                 files");
+    has("/proc/self/limits", "Max open files            1000                 4000                 files");
     has("/proc/self/mounts", " / ext2 rw");
     has("/proc/self/mounts", " /tmp tmpfs rw");
     has("/proc/mounts", " /proc proc rw");

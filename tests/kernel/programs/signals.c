@@ -3,7 +3,7 @@
 // oracle: libc=musl,glibc
 #include "oracle.h"
 
-static volatile int count, last, last_code, last_value, depth, deepest;
+static volatile int count, last, last_code, last_value, depth, deepest, raised;
 
 static void simple(int number)
 {
@@ -91,6 +91,7 @@ static void masks(void)
     T(sigprocmask(77, NULL, &old));
     T(syscall(SYS_rt_sigprocmask, SIG_BLOCK, &set, NULL, 16));
     T(syscall(SYS_rt_sigprocmask, SIG_BLOCK, WILD, NULL, 8));
+    install(SIGRTMIN + 1, simple, 0);
     sigfillset(&set);
     T(sigprocmask(SIG_SETMASK, &set, NULL));
     sigprocmask(SIG_SETMASK, NULL, &old);
@@ -144,7 +145,7 @@ static void nest(int number)
     depth++;
     if (depth > deepest)
         deepest = depth;
-    if (number == SIGUSR1 && depth < 3)
+    if (number == SIGUSR1 && raised++ < 2)
         raise(SIGUSR1);
     if (number == SIGUSR1)
         raise(SIGUSR2);
@@ -160,7 +161,7 @@ static void nesting(void)
     sigaction(SIGUSR1, &action, NULL);
     raise(SIGUSR1);
     V(deepest);
-    deepest = 0;
+    deepest = raised = 0;
     action.sa_flags = SA_NODEFER;
     sigemptyset(&action.sa_mask);
     sigaction(SIGUSR1, &action, NULL);

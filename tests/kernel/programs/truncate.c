@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// truncate, ftruncate, fallocate, holes with SEEK_DATA and SEEK_HOLE, files of several gigabytes that hold little.
+// truncate, ftruncate, holes with SEEK_DATA and SEEK_HOLE, files of several gigabytes that hold little.
 // oracle: libc=musl cwd=/work,/tmp disk=4k,1k
 #include "oracle.h"
-#include <linux/falloc.h>
 #include <sys/resource.h>
 
 static long size_of(int fd)
@@ -46,31 +45,6 @@ static void cutting(void)
     T(ftruncate(ends[1], 0));
     fd = open("/dev/null", O_RDWR);
     T(ftruncate(fd, 0));
-}
-
-static void allocation(void)
-{
-    struct stat s;
-    int fd = open("f", O_CREAT | O_TRUNC | O_RDWR, 0600);
-
-    long plain = syscall(SYS_fallocate, fd, 0, 0, 20000);
-    if (plain == -1)
-        SAY("fallocate: %s", errname(errno));
-    else
-        V(size_of(fd));
-    E(posix_fallocate(fd, 0, 30000));
-    V(size_of(fd));
-    fstat(fd, &s);
-    V(s.st_blocks >= 59);
-    T(syscall(SYS_fallocate, fd, 0, -1, 5));
-    T(syscall(SYS_fallocate, fd, 0, 0, 0));
-    T(syscall(SYS_fallocate, 0, 0, 0, 5));
-    T(syscall(SYS_fallocate, 99, 0, 0, 5));
-    T(syscall(SYS_fallocate, fd, FALLOC_FL_PUNCH_HOLE, 0, 5));
-    close(fd);
-    fd = open("f", O_RDONLY);
-    T(syscall(SYS_fallocate, fd, 0, 0, 5));
-    close(fd);
 }
 
 static void holes(void)
@@ -140,7 +114,6 @@ static void limit(void)
 int main(void)
 {
     cutting();
-    allocation();
     holes();
     large();
     limit();

@@ -89,7 +89,6 @@ static void time_and_signals(void)
 static void waiting_and_sockets(void)
 {
     EACH(poll, 0, 0, 1, 0, 0, 0);
-    EACH(ppoll, 2, 0, 0, 0, 0, 8);
     EACH(select, 1, 8, 0, 0, 0, (long)&(struct timeval){0, 0});
     EACH(epoll_ctl, 3, ep, EPOLL_CTL_ADD, pipe_end[0], 0, 0);
     EACH(epoll_wait, 1, ep, 0, 1, 0, 0);
@@ -123,7 +122,6 @@ static void process(void)
     EACH(setgroups, 1, 1, 0, 0, 0, 0);
     EACH(getresuid, 0, 0, (long)places, (long)places, 0, 0);
     EACH(execve, 0, 0, 0, 0, 0, 0);
-    EACH(execve, 1, (long)"/bin/wild.musl", 0, 0, 0, 0);
     EACH(mincore, 2, (long)places & -4096, 4096, 0, 0, 0);
     EACH(memfd_create, 0, 0, 0, 0, 0, 0);
     EACH(times, 0, 0, 0, 0, 0, 0);
