@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: Apache-2.0
+// AF_UNIX: messages, with the files and credentials that travel in them. unix(7), cmsg(3).
+#include "unix.h"
+#include <asm/ioctls.h>
+#include "errno.h"
+#include "kmalloc.h"
+#include "lib.h"
+#include "process.h"
+
+#define SOL_SOCKET_K 1
+#define SCM_RIGHTS_K 1
+#define SCM_CREDENTIALS_K 2
+#define STREAM_PIECE 16384u             // bytes of one piece of a stream
+#define KMALLOC_MOST 32768u
+#define COST_FIXED 256u                 // what a message counts beside its data, so that empty ones are not free
+#define CAP_SETGID_K 6
+#define CAP_SETUID_K 7
+#define CAP_SYS_ADMIN_K 21
+
+static struct unix_sock *sock_of(struct socket *s) { return s->priv; }
+
+static u32 cost(const struct unix_msg *m) { return m->len + COST_FIXED; }
+
+static void files_free(struct unix_files *f)
+{
+    for (u32 i = 0; f && i < f->n; i++)
+        file_put(f->file[i]);
+    kfree(f);
+}
+
+void unix_msg_free(struct unix_msg *m)
+{
+    files_free(m->files);
+    unix_name_put(m->from);
+    if (m->big)
+        vfree(m);
+    else
+        kfree(m);
+}
+
+static struct unix_msg *msg_alloc(u32 len)
+{
+    size_t size = sizeof(struct unix_msg) + len;
+    bool big = size > KMALLOC_MOST;
+    struct unix_msg *m = big ? vmalloc(ALIGN_UP(size, PAGE_SIZE)) : kmalloc(size, 0);
+    if (!m)
+        return NULL;
+    memset(m, 0, sizeof(*m));
+    m->len = len;
+    m->big = big;
+    list_init(&m->node);
+    m->cred = (struct unix_cred){ (u32)the_process->pid, the_process->uid, the_process->gid };
+    return m;
+}
+
+// --- ancillary data ---------------------------------------------------------------------------------------------------
+struct scm {
+    struct unix_files *files;
+    struct unix_cred cred;
+    bool cred_given;
+};
+
+static int take_files(struct scm *s, const struct cmsg_view *v)
+{
+    u32 n = v->len / 4;
+    if (!n)
+        return 0;
+    if (!s->files) {
+        s->files = kzalloc(sizeof(*s->files));
+        if (!s->files)
+            return -ENOMEM;
+    }
+    if (s->files->n + n > SCM_MAX_FD)
+        return -EINVAL;
+    for (u32 i = 0; i < n; i++) {
+        i32 fd;
+        memcpy(&fd, v->data + i * 4, 4);
+        struct file *f = fd_get(fd);
+        if (!f || (f->flags & 010000000)) {     // O_PATH
+            if (f)
+                file_put(f);
+            return -EBADF;
+        }
+        s->files->file[s->files->n++] = f;
+    }
+    return 0;
+}
+
+static int take_cred(struct scm *s, const struct cmsg_view *v)
+{
+    const struct process *p = the_process;
+    struct unix_cred c;
+    if (v->len != sizeof(c))
+        return -EINVAL;
+    memcpy(&c, v->data, sizeof(c));
+    bool pid_ok = (int)c.pid == p->pid || process_capable(CAP_SYS_ADMIN_K);
+    bool uid_ok = c.uid == p->uid || c.uid == p->euid || c.uid == p->suid || process_capable(CAP_SETUID_K);
+    bool gid_ok = c.gid == p->gid || c.gid == p->egid || c.gid == p->sgid || process_capable(CAP_SETGID_K);
+    if (!pid_ok || !uid_ok || !gid_ok)
+        return -EPERM;
+    if ((int)c.pid != p->pid)
+        return -ESRCH;
+    s->cred = c;
+    s->cred_given = true;
+    return 0;
+}
+
+static int take_control(const struct msg *m, struct scm *s)
+{
+    struct cmsg_view v;
+    u32 at = 0;
+    int err = 0;
+    while (!err && msg_next_control(m, &at, &v, &err)) {
+        if (v.level != SOL_SOCKET_K)
+            continue;
+        if (v.type == SCM_RIGHTS_K)
+            err = take_files(s, &v);
+        else if (v.type == SCM_CREDENTIALS_K)
+            err = take_cred(s, &v);
+        else
+            err = -EINVAL;
+    }
+    if (err) {
+        files_free(s->files);
+        s->files = NULL;
+    }
+    return err;
+}
+
+static void give_scm(struct unix_msg *m, struct scm *s)
+{
+    m->files = s->files;
+    s->files = NULL;
+    if (s->cred_given) {
+        m->cred = s->cred;
+        m->cred_given = true;
+    }
+}
+
+// Installs as many files as the receiver has room for; the rest is closed and MSG_CTRUNC says so.
+static void put_files(struct msg *m, struct unix_files *f, bool cloexec)
+{
+    i32 *fd = kmalloc(f->n * sizeof(i32), 0);
+    u32 left = m->control_room - m->control_used, room = 0, n = 0;
+    if (fd && m->control_user && left >= 16)
+        room = (left - 16) / 4;
+    while (n < f->n && n < room) {
+        int got = fd_install(file_get(f->file[n]), 0, cloexec);
+        if (got < 0) {
+            file_put(f->file[n]);
+            break;
+        }
+        fd[n++] = got;
+    }
+    if (n)
+        msg_put_control(m, SOL_SOCKET_K, SCM_RIGHTS_K, fd, n * 4);
+    if (n < f->n)
+        m->out_flags |= K_MSG_CTRUNC;
+    kfree(fd);
+}
+
+static void put_control(struct socket *s, struct msg *m, struct unix_msg *x, u32 flags)
+{
+    if (s->passcred)
+        msg_put_control(m, SOL_SOCKET_K, SCM_CREDENTIALS_K, &x->cred, sizeof(x->cred));
+    if (x->files)
+        put_files(m, x->files, flags & K_MSG_CMSG_CLOEXEC);
+}
+
+// --- room -------------------------------------------------------------------------------------------------------------
+bool unix_has_room(const struct unix_sock *u, const struct unix_sock *to)
+{
+    if (to->dead || to->rd_shut)
+        return true;                    // the error is to be seen at once
+    if (to->peer != u && to->rx_count > to->max_backlog)
+        return false;
+    return to->rx_cost < (u->sock ? u->sock->sndbuf : u->sndbuf);
+}
+
+static bool stream_room(struct socket *s)
+{
+    const struct unix_sock *u = sock_of(s), *p = u->peer;
+    return u->wr_shut || !p || p->dead || p->rd_shut || p->rx_cost < s->sndbuf;
+}
+
+static bool dgram_room(struct socket *s)
+{
+    const struct unix_sock *u = sock_of(s);
+    return !u->waits_for || unix_has_room(u, u->waits_for);
+}
+
+// Everybody who sends to u looks again. unix_lock held.
+static void wake_senders(struct unix_sock *u)
+{
+    u32 ev = POLL_OUT | POLL_WRNORM | POLL_WRBAND;
+    if (u->type != K_SOCK_DGRAM) {
+        unix_wake(u->peer, ev);
+        return;
+    }
+    for (struct list *l = unix_all.next; l != &unix_all; l = l->next) {
+        struct unix_sock *o = list_entry(l, struct unix_sock, all);
+        if (o->peer == u || o->waits_for == u)
+            unix_wake(o, ev);
+    }
+}
+
+static void queue(struct unix_sock *to, struct unix_msg *m)
+{
+    list_push(&to->rx, &m->node);
+    to->rx_bytes += m->len;
+    to->rx_count++;
+    to->rx_cost += cost(m);
+    unix_wake(to, POLL_IN | POLL_RDNORM);
+}
+
+static void unqueue(struct unix_sock *u, struct unix_msg *m)
+{
+    list_remove(&m->node);
+    u->rx_bytes -= m->len - m->off;
+    u->rx_count--;
+    u->rx_cost -= cost(m);
+    wake_senders(u);
+}
+
+// --- sending ----------------------------------------------------------------------------------------------------------
+static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct scm *scm)
+{
+    struct unix_sock *u = sock_of(s);
+    u64 sent = 0;
+    int err = 0;
+    if (m->addr_len)
+        return u->state == UNIX_CONNECTED ? -EISCONN : -EOPNOTSUPP;
+    if (u->state != UNIX_CONNECTED)
+        return -ENOTCONN;
+    do {
+        u32 n = (u32)MIN(m->it->left, (u64)STREAM_PIECE);
+        if (!n)
+            break;
+        err = socket_wait(s, stream_room, s->snd_timeout, flags & K_MSG_DONTWAIT);
+        if (err)
+            break;
+        struct unix_msg *x = msg_alloc(n);
+        if (!x) {
+            err = -ENOBUFS;
+            break;
+        }
+        if (iter_get(m->it, x->data, n) != n) {
+            unix_msg_free(x);
+            err = -EFAULT;
+            break;
+        }
+        give_scm(x, scm);
+        spin_lock(&unix_lock);
+        struct unix_sock *p = u->peer;
+        bool broken = u->wr_shut || !p || p->dead || p->rd_shut;
+        if (!broken)
+            queue(p, x);
+        spin_unlock(&unix_lock);
+        if (broken) {
+            unix_msg_free(x);
+            err = -EPIPE;
+            break;
+        }
+        sent += n;
+    } while (m->it->left);
+    if (!sent && !err && (u->wr_shut || !u->peer || u->peer->dead || u->peer->rd_shut))
+        err = -EPIPE;
+    return sent ? (ssize_t)sent : err;
+}
+
+// Counted, or an error.
+static struct unix_sock *destination(struct socket *s, const struct msg *m)
+{
+    struct unix_sock *u = sock_of(s), *to;
+    if (u->type == K_SOCK_SEQPACKET && u->state != UNIX_CONNECTED)
+        return err_ptr(-ENOTCONN);
+    if (m->addr_len && u->type == K_SOCK_DGRAM) {
+        to = unix_find(&m->addr, m->addr_len, u->type);
+    } else {
+        spin_lock(&unix_lock);
+        to = u->peer ? unix_get(u->peer) : err_ptr(-ENOTCONN);
+        spin_unlock(&unix_lock);
+    }
+    return to;
+}
+
+// A connected datagram socket whose destination is gone is told once and is then not connected any more.
+static int dead_destination(struct unix_sock *u, struct unix_sock *to)
+{
+    if (u->type != K_SOCK_DGRAM)
+        return -EPIPE;
+    spin_lock(&unix_lock);
+    struct unix_sock *old = u->peer == to ? u->peer : NULL;
+    if (old) {
+        u->peer = NULL;
+        u->state = UNIX_CLOSED;
+    }
+    spin_unlock(&unix_lock);
+    unix_put(old);
+    return -ECONNREFUSED;
+}
+
+// 0 when queued; -EAGAIN: no room now.
+static int try_queue(struct unix_sock *u, struct unix_sock *to, struct unix_msg *x)
+{
+    int err = 0;
+    if (to->dead)
+        return dead_destination(u, to);
+    spin_lock(&unix_lock);
+    if (to->peer && to->peer != u && u->type == K_SOCK_DGRAM)
+        err = -EPERM;
+    else if (to->rd_shut)
+        err = -EPIPE;
+    else if (!unix_has_room(u, to))
+        err = -EAGAIN;
+    else
+        queue(to, x);
+    u->waits_for = err == -EAGAIN ? to : NULL;
+    spin_unlock(&unix_lock);
+    return err;
+}
+
+static ssize_t send_record(struct socket *s, struct msg *m, u32 flags, struct scm *scm)
+{
+    struct unix_sock *u = sock_of(s);
+    u64 len = m->it->left;
+    if (s->passcred && unix_autobind(u))
+        return -ENOMEM;
+    if (u->wr_shut && u->type != K_SOCK_DGRAM && u->state == UNIX_CONNECTED)
+        return -EPIPE;
+    struct unix_sock *to = destination(s, m);
+    if (is_err(to))
+        return ptr_err(to);
+    struct unix_msg *x = NULL;
+    int err = len + 32 > s->sndbuf ? -EMSGSIZE : u->wr_shut ? -EPIPE : 0;
+    if (!err) {
+        x = msg_alloc((u32)len);
+        err = x ? 0 : -ENOBUFS;
+    }
+    if (!err && iter_get(m->it, x->data, len) != len)
+        err = -EFAULT;
+    if (!err) {
+        give_scm(x, scm);
+        x->from = u->name;
+        if (x->from)
+            x->from->refs++;
+    }
+    while (!err) {
+        err = try_queue(u, to, x);
+        if (err != -EAGAIN || (flags & K_MSG_DONTWAIT))
+            break;
+        err = socket_wait(s, dgram_room, s->snd_timeout, false);
+    }
+    u->waits_for = NULL;
+    if (err && x)
+        unix_msg_free(x);
+    unix_put(to);
+    return err ? err : (ssize_t)len;
+}
+
+ssize_t unix_send(struct socket *s, struct msg *m, u32 flags)
+{
+    struct scm scm = { 0 };
+    if (flags & K_MSG_OOB)
+        return -EOPNOTSUPP;
+    int err = take_control(m, &scm);
+    if (err)
+        return err;
+    ssize_t n = s->type == K_SOCK_STREAM ? send_stream(s, m, flags, &scm) : send_record(s, m, flags, &scm);
+    files_free(scm.files);
+    return n;
+}
+
+// --- receiving --------------------------------------------------------------------------------------------------------
+static bool readable(struct socket *s)
+{
+    const struct unix_sock *u = sock_of(s);
+    return !list_empty(&u->rx) || u->rd_shut || s->error;
+}
+
+static struct unix_msg *head(struct unix_sock *u)
+{
+    return list_empty(&u->rx) ? NULL : list_entry(u->rx.next, struct unix_msg, node);
+}
+
+// The next piece for a reader that holds rx_lock; it is released while waiting. NULL: *err is 0 at the end of the stream.
+static struct unix_msg *wait_head(struct socket *s, bool nonblock, int *err)
+{
+    struct unix_sock *u = sock_of(s);
+    for (;;) {
+        struct unix_msg *x = head(u);
+        *err = 0;
+        if (x)
+            return x;
+        if (s->error) {
+            *err = socket_take_error(s);
+            return NULL;
+        }
+        if (u->rd_shut && (u->type != K_SOCK_DGRAM || !nonblock))
+            return NULL;
+        mutex_unlock(&u->rx_lock);
+        *err = nonblock ? -EAGAIN : socket_wait(s, readable, s->rcv_timeout, false);
+        mutex_lock(&u->rx_lock);
+        if (*err)
+            return NULL;
+    }
+}
+
+static bool same_cred(const struct unix_cred *a, const struct unix_cred *b)
+{
+    return a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
+}
+
+// Copies out of one piece; true when the reader has to stop behind it, because ancillary data came with it.
+static bool read_piece(struct socket *s, struct msg *m, struct unix_msg *x, u32 flags, u64 *done, int *err)
+{
+    struct unix_sock *u = sock_of(s);
+    u64 n = MIN(m->it->left, (u64)(x->len - x->off));
+    size_t put = iter_put(m->it, x->data + x->off, n);
+    if (put != n && !put) {
+        *err = -EFAULT;
+        return true;
+    }
+    *done += put;
+    bool stop = x->files != NULL;
+    if (x->files)
+        put_files(m, x->files, flags & K_MSG_CMSG_CLOEXEC);
+    if (flags & K_MSG_PEEK)
+        return true;
+    if (x->files) {
+        files_free(x->files);
+        x->files = NULL;
+    }
+    spin_lock(&unix_lock);
+    x->off += (u32)put;
+    u->rx_bytes -= (u32)put;
+    bool empty = x->off == x->len;
+    if (empty)
+        unqueue(u, x);
+    spin_unlock(&unix_lock);
+    if (empty)
+        unix_msg_free(x);
+    return stop || put != n;
+}
+
+static ssize_t recv_stream(struct socket *s, struct msg *m, u32 flags)
+{
+    struct unix_sock *u = sock_of(s);
+    struct unix_cred cred = { 0, 0, 0 };
+    u64 done = 0, want = flags & K_MSG_WAITALL ? m->it->left : 1;
+    int err = 0;
+    bool stop = false, first = true;
+    if (u->state != UNIX_CONNECTED)
+        return -EINVAL;
+    mutex_lock(&u->rx_lock);
+    while (m->it->left && !stop && !err) {
+        bool enough = done >= want && done;
+        struct unix_msg *x = enough ? head(u) : wait_head(s, flags & K_MSG_DONTWAIT, &err);
+        if (!x)
+            break;
+        if (!first && ((s->passcred && !same_cred(&cred, &x->cred)) || x->files))
+            break;
+        if (first && s->passcred)
+            msg_put_control(m, SOL_SOCKET_K, SCM_CREDENTIALS_K, &x->cred, sizeof(x->cred));
+        cred = x->cred;
+        first = false;
+        stop = read_piece(s, m, x, flags, &done, &err);
+    }
+    mutex_unlock(&u->rx_lock);
+    return done ? (ssize_t)done : err;
+}
+
+static ssize_t recv_record(struct socket *s, struct msg *m, u32 flags)
+{
+    struct unix_sock *u = sock_of(s);
+    int err;
+    if (u->type == K_SOCK_SEQPACKET && u->state != UNIX_CONNECTED)
+        return -ENOTCONN;
+    mutex_lock(&u->rx_lock);
+    struct unix_msg *x = wait_head(s, flags & K_MSG_DONTWAIT, &err);
+    if (!x) {
+        mutex_unlock(&u->rx_lock);
+        return err;
+    }
+    u64 n = MIN(m->it->left, (u64)x->len);
+    ssize_t ret = flags & K_MSG_TRUNC ? (ssize_t)x->len : (ssize_t)n;
+    if (n < x->len)
+        m->out_flags |= K_MSG_TRUNC;
+    if (x->from)
+        m->addr_len = unix_name_put_addr(x->from, &m->addr);
+    else
+        m->addr_len = 0;
+    if (!(flags & K_MSG_PEEK)) {
+        spin_lock(&unix_lock);
+        unqueue(u, x);
+        spin_unlock(&unix_lock);
+    }
+    if (iter_put(m->it, x->data, n) != n)
+        ret = -EFAULT;
+    else
+        put_control(s, m, x, flags);
+    if (!(flags & K_MSG_PEEK))
+        unix_msg_free(x);
+    mutex_unlock(&u->rx_lock);
+    return ret;
+}
+
+ssize_t unix_recv(struct socket *s, struct msg *m, u32 flags)
+{
+    if (flags & K_MSG_OOB)
+        return s->type == K_SOCK_STREAM ? -EINVAL : -EOPNOTSUPP;
+    return s->type == K_SOCK_STREAM ? recv_stream(s, m, flags) : recv_record(s, m, flags);
+}
+
+long unix_ioctl(struct socket *s, u32 cmd, uptr arg)
+{
+    struct unix_sock *u = sock_of(s);
+    u32 n = 0;
+    spin_lock(&unix_lock);
+    struct unix_msg *x = head(u);
+    bool ok = true;
+    if (cmd == FIONREAD && u->state == UNIX_LISTENING)
+        ok = false;
+    else if (cmd == FIONREAD)
+        n = u->type == K_SOCK_DGRAM ? (x ? x->len : 0) : u->rx_bytes;
+    else if (cmd == TIOCOUTQ)
+        n = u->peer ? u->peer->rx_bytes : 0;
+    spin_unlock(&unix_lock);
+    if (cmd != FIONREAD && cmd != TIOCOUTQ)
+        return -ENOTTY;
+    return ok ? user_write_u32(arg, n) : -EINVAL;
+}
