@@ -189,6 +189,7 @@ int ext2_writepages(struct inode *i, u64 index, struct page **p, unsigned n);
 int ext2_reserve(struct inode *i, u64 off, u64 len);
 int ext2_fallocate(struct inode *i, int mode, u64 off, u64 len);
 int ext2_truncate(struct ext2_inode *e, u64 size);
+i64 ext2_seek_data(struct inode *i, u64 off, bool hole);
 int ext2_fsync(struct file *f, bool data_only);
 
 // ext2_dir.c; fs->lock held except for readdir.

@@ -270,6 +270,22 @@ int ext2_fallocate(struct inode *i, int mode, u64 off, u64 len)
     return err;
 }
 
+i64 ext2_seek_data(struct inode *i, u64 off, bool hole)
+{
+    struct ext2_fs *fs = EXT2(i->sb);
+    u64 lblk = off >> fs->bshift, end = (i->size + fs->bsize - 1) >> fs->bshift;
+    while (lblk < end) {
+        u32 phys;
+        int run = map_locked(EI(i), lblk, (u32)MIN(end - lblk, 1024ull), &phys);
+        if (run < 0)
+            return run;
+        if (!phys == hole)
+            return (i64)MAX(off, lblk << fs->bshift);
+        lblk += (u32)run;
+    }
+    return hole ? (i64)i->size : -ENXIO;
+}
+
 int ext2_fsync(struct file *f, bool data_only)
 {
     struct inode *i = f->inode;

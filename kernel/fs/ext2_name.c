@@ -335,7 +335,7 @@ const struct inode_ops ext2_dir_ops = {
 };
 const struct inode_ops ext2_file_ops = {
     .setattr = ext2_setattr, .fallocate = ext2_fallocate, .readpage = ext2_readpage, .readpages = ext2_readpages,
-    .writepages = ext2_writepages, .reserve = ext2_reserve,
+    .writepages = ext2_writepages, .reserve = ext2_reserve, .seek_data = ext2_seek_data,
 };
 const struct inode_ops ext2_link_ops = { .setattr = ext2_setattr, .readlink = readlink };
 const struct inode_ops ext2_special_ops = { .setattr = ext2_setattr };

@@ -181,6 +181,8 @@ static void take_geometry(struct ext2_fs *fs)
     fs->filetype = s->rev_level && (s->feature_incompat & INCOMPAT_FILETYPE);
     u64 n = 1ull << fs->addr_bits;
     fs->max_size = MIN((EXT2_NDIR + n + n * n + n * n * n) << fs->bshift, 1ull << 41);   // i_blocks has 32 bits of 512 bytes
+    fs->sb.max_bytes = fs->max_size;
+    fs->sb.blksize = fs->bsize;
     fs->overhead = fs->first_data_block;
     for (u32 g = 0; g < fs->nr_groups; g++)
         fs->overhead += 2 + fs->itable_blocks + (has_super(fs, g) ? 1 + fs->gdt_blocks + s->reserved_gdt_blocks : 0);

@@ -57,6 +57,15 @@ static int grow_locked(struct fdtable *t, u32 fd)
     return 0;
 }
 
+bool fd_available(void)
+{
+    struct fdtable *t = &current_process()->fds;
+    u32 limit = fd_limit(), fd = t->first_free;
+    while (fd < t->size && t->slot[fd].file)
+        fd++;
+    return fd < limit;
+}
+
 int fd_install(struct file *f, int min, bool cloexec)
 {
     struct fdtable *t = &current_process()->fds;

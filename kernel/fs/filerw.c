@@ -237,7 +237,7 @@ int pc_zero_range(struct inode *i, u64 from, u64 to)
 
 i64 generic_seek(struct file *f, i64 off, int whence)
 {
-    u64 size = f->inode->size;
+    u64 size = f->inode->size, max = f->inode->sb->max_bytes ? f->inode->sb->max_bytes : INT64_MAX;
     i64 base = 0;
     switch (whence) {
     case SEEK_SET:
@@ -248,28 +248,25 @@ i64 generic_seek(struct file *f, i64 off, int whence)
     case SEEK_END:
         base = (i64)size;
         break;
-    case SEEK_DATA:                             // the whole file is data: a permitted answer, lseek(2)
+    case SEEK_DATA:
     case SEEK_HOLE:
         if (off < 0 || (u64)off >= size)
             return -ENXIO;
-        f->pos = whence == SEEK_DATA ? (u64)off : size;
-        return (i64)f->pos;
+        if (f->inode->ops->seek_data)
+            off = f->inode->ops->seek_data(f->inode, (u64)off, whence == SEEK_HOLE);
+        else if (whence == SEEK_HOLE)           // all is data: a permitted answer, lseek(2)
+            off = (i64)size;
+        if (off >= 0)
+            f->pos = (u64)off;
+        return off;
     default:
         return -EINVAL;
     }
     i64 to;
     if (__builtin_add_overflow(base, off, &to))
         return -EOVERFLOW;
-    if (to < 0)
+    if (to < 0 || (u64)to > max)
         return -EINVAL;
     f->pos = (u64)to;
     return to;
 }
-
-const struct file_ops regular_ops = {
-    .read = pc_read,
-    .write = pc_write,
-    .seek = generic_seek,
-    .mmap = pc_mmap,
-    .fsync = file_fsync,
-};

@@ -264,7 +264,7 @@ int inode_permission(const struct inode *i, u32 mask)
 void inode_fill_stat(struct inode *i, struct kstat *st)
 {
     *st = (struct kstat){
-        .dev = i->sb->dev, .ino = i->ino, .rdev = i->rdev, .size = i->size, .blocks = i->blocks, .blksize = 4096,
+        .dev = i->sb->dev, .ino = i->ino, .rdev = i->rdev, .size = i->size, .blocks = i->blocks, .blksize = i->sb->blksize ? i->sb->blksize : 4096,
         .nlink = i->nlink, .mode = i->mode, .uid = i->uid, .gid = i->gid,
         .atime = i->atime, .mtime = i->mtime, .ctime = i->ctime, .btime = i->btime,
     };

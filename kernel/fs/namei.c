@@ -151,8 +151,10 @@ static int expand_link(struct walk *w, struct path *link)
     size_t rest = strlen(w->rest);
     if (n == 0)
         n = -ENOENT;
-    else if (n > 0 && (size_t)n + rest >= PATH_LEN_MAX)
+    else if (n > 0 && (size_t)n + 1 + rest >= PATH_LEN_MAX)
         n = -ENAMETOOLONG;
+    else if (n > 0 && rest && w->rest[0] != '/')
+        buf[n++] = '/';
     if (n < 0) {
         kfree(buf);
         return n;

@@ -459,12 +459,26 @@ static int fallocate(struct inode *i, int mode, u64 off, u64 len)
     return 0;
 }
 
+static i64 seek_data(struct inode *i, u64 off, bool hole)
+{
+    u64 end = (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    for (u64 n = off >> PAGE_SHIFT; n < end; n++) {
+        u64 next = n;
+        bool there = radix_next(&i->mapping, &next, false) && next == n;
+        if (there != hole)
+            return (i64)MAX(off, n << PAGE_SHIFT);
+        if (!there && !hole)
+            n = next > n ? next - 1 : end;
+    }
+    return hole ? (i64)i->size : -ENXIO;
+}
+
 static const struct inode_ops dir_ops = {
     .lookup = lookup, .create = create, .mkdir = mkdir, .link = link, .symlink = symlink, .unlink = unlink, .rmdir = rmdir,
     .rename = rename, .tmpfile = tmpfile, .setattr = setattr, .getattr = getattr,
 };
 static const struct inode_ops file_ops_i = {
-    .setattr = setattr, .getattr = getattr, .fallocate = fallocate, .readpage = readpage, .reserve = reserve,
+    .setattr = setattr, .getattr = getattr, .fallocate = fallocate, .readpage = readpage, .reserve = reserve, .seek_data = seek_data,
 };
 static const struct inode_ops link_ops = { .setattr = setattr, .readlink = readlink };
 static const struct inode_ops special_ops = { .setattr = setattr };

@@ -71,7 +71,6 @@ int inode_getattr(struct inode *i, struct kstat *st);
 int inode_setattr(struct inode *i, struct setattr *a);       // checks permission; i->lock must not be held
 void inode_for_each(bool (*fn)(struct inode *i, void *arg), void *arg);   // icache lock dropped around fn, inode counted
 u64 sb_new_dev(void);                                        // an anonymous st_dev
-extern u32 fs_groups_n;
 
 // fs/namei.c
 enum {
@@ -106,6 +105,8 @@ struct file *do_open(struct path *base, const char *name, u32 flags, u32 mode, u
 int open_inode(struct file *f);
 const struct file_ops *dev_ops(struct inode *i);
 
+bool fd_available(void);                                     // would fd_install(f, 0, ...) find a number?
+
 // fs/create.c: the calls that change directories.
 int do_mknod(struct path *base, const char *name, u32 mode, u64 rdev, struct inode **out);
 int do_mkdir(struct path *base, const char *name, u32 mode);
@@ -128,11 +129,9 @@ int pc_writeback(struct inode *i, u64 first, u64 last);      // writes dirty pag
 void pc_drop_all(struct inode *i);                           // the inode goes: no page may be in use
 void pc_init(void);
 void flusher_kick(bool now);                                // something is dirty; now: memory is short
-int file_fsync(struct file *f, bool data_only);
 int pc_mmap(struct file *f, struct vma *v);
 i64 generic_seek(struct file *f, i64 off, int whence);
 ssize_t pc_sync_range(struct inode *i, u64 off, u64 len);
-extern const struct file_ops regular_ops;
 extern u64 pc_nr_dirty;
 
 // fs/mount.c

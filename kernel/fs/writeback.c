@@ -109,19 +109,6 @@ void pc_balance(struct inode *i)
         flusher_kick(true);
 }
 
-int file_fsync(struct file *f, bool data_only)
-{
-    (void)data_only;
-    struct inode *i = f->inode;
-    int err = pc_writeback(i, 0, ~0ull);
-    if (!err && i->mapping.wb_error) {
-        err = i->mapping.wb_error;
-        i->mapping.wb_error = 0;
-    }
-    int e = i->sb->ops->sync ? i->sb->ops->sync(i->sb) : 0;
-    return err ? err : e;
-}
-
 void vfs_sync_all(void)
 {
     for (struct list *n = mounts.next; n != &mounts; n = n->next) {

@@ -85,6 +85,7 @@ struct inode_ops {              // directories and attributes; inode->lock of th
     int (*setattr)(struct inode *ino, const struct setattr *a);
     int (*getattr)(struct inode *ino, struct kstat *st);                           // default: from the inode
     int (*fallocate)(struct inode *ino, int mode, u64 off, u64 len);
+    i64 (*seek_data)(struct inode *ino, u64 off, bool hole);                       // optional: the next data or hole from off on, at most the size; -ENXIO
     // Page cache: fill a page (PG_BUSY is set by the caller), write a dirty one, make room on disk for a range before it is dirtied.
     int (*readpage)(struct inode *ino, u64 index, struct page *p);
     int (*readpages)(struct inode *ino, u64 index, struct page **p, unsigned n);   // optional: read-ahead in one request
@@ -132,6 +133,8 @@ struct superblock {
     const struct sb_ops *ops;
     void *priv;
     struct list dirty_inodes;            // under icache lock (fs/inode.c)
+    u32 blksize;                         // st_blksize; 0: 4096
+    u64 max_bytes;                       // of a file; 0: 2^63 - 1
     u32 mount_flags;                     // MS_NOSUID, MS_NODEV, MS_NOEXEC, ... as mount(2) has them
 };
 struct kstatfs {

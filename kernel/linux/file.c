@@ -185,6 +185,10 @@ static long open_fd(int dirfd, uptr user_name, u32 flags, u32 mode, u32 walk_fla
     struct name n;
     struct file *hold;
     int err = name_get(&n, user_name);
+    if (!err && !fd_available()) {              // before anything is created
+        name_put(&n);
+        err = -EMFILE;
+    }
     if (err)
         return err;
     struct path *base = base_of(dirfd, n.s, walk_flags, &hold);
