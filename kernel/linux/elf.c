@@ -60,7 +60,8 @@ static int map_bss(const struct elf_segment *s, u64 bias, u32 prot)
     u64 start = s->vaddr + bias + s->filesz, end = s->vaddr + bias + s->memsz;
     u64 page_end = ALIGN_UP(start, PAGE_SIZE);
     if (s->filesz && start < page_end && (prot & VM_WRITE)) {
-        int err = clear_user(start, MIN(page_end, end) - start);
+        // To the page's end, not just the segment's: the dynamic loader's first allocations lie there and count on zeros.
+        int err = clear_user(start, page_end - start);
         if (err)
             return err;
     }
