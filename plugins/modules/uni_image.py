@@ -10,7 +10,8 @@ module: uni_image
 short_description: Build and remove unikernel images
 version_added: 0.1.0
 description:
-  - Builds an image from a Linux program, a directory, or both, and removes images.
+  - Builds an image from a Linux program, a directory, Debian packages or a container image, and removes images.
+  - Several sources are laid over each other - first O(base), then O(packages), O(rootfs) and O(elf).
   - The same input gives the same image, byte for byte. An image that is made of exactly that already is left alone.
   - Every source is checked before anything is built - right machine, right type, interpreter and every library there.
 extends_documentation_fragment:
@@ -43,6 +44,18 @@ options:
   rootfs:
     description: A directory on the managed host with the root file system; O(elf) is laid over it.
     type: path
+  packages:
+    description:
+      - Debian packages, V(NAME[=VERSION]), with all that they depend on, resolved and fetched by the managed host's
+        apt. Maintainer scripts do not run.
+    type: list
+    elements: str
+  base:
+    description:
+      - A container image - a reference, looked for on the managed host and then in its registry; V(oci:DIRECTORY[:REF])
+        for an OCI layout; V(oci-archive:FILE[:REF]) for an archive.
+      - What it says about entrypoint, environment, ports and so on holds unless it is set here.
+    type: str
   entrypoint:
     description: The program and its first arguments.
     type: list
@@ -118,6 +131,17 @@ EXAMPLES = r"""
     exposed_ports: ["8080"]
     memory: 32M
 
+- name: Redis, from Debian's package
+  uni.engine.uni_image:
+    name: redis
+    packages: [redis-server]
+    entrypoint: [redis-server, --protected-mode, "no"]
+
+- name: From a container image
+  uni.engine.uni_image:
+    name: cache
+    base: registry.example.org/library/memcached:1.6
+
 - name: Remove one tag
   uni.engine.uni_image:
     name: web:1.1
@@ -180,6 +204,7 @@ def build_spec(params: dict[str, Any]) -> api.BuildSpec:
 
     return api.BuildSpec(
         name=params["name"], program=path("elf"), program_path=params["elf_path"] or "", rootfs=path("rootfs"),
+        packages=tuple(params["packages"] or ()), image=params["base"],
         kernel=path("kernel"), memory=size("memory"), size=size("size"),
         env=None if params["env"] is None else parse_env(params["env"]),
         labels=None if params["labels"] is None else parse_env(params["labels"], what="labels"),
@@ -195,6 +220,8 @@ def main() -> None:
             "elf": {"type": "path", "aliases": ["program"]},
             "elf_path": {"type": "str"},
             "rootfs": {"type": "path"},
+            "packages": {"type": "list", "elements": "str"},
+            "base": {"type": "str"},
             "entrypoint": {"type": "list", "elements": "str"},
             "cmd": {"type": "list", "elements": "str"},
             "env": {"type": "dict"},
@@ -213,7 +240,7 @@ def main() -> None:
             "force": {"type": "bool", "default": False},
         },
         work,
-        required_if=[("state", "present", ("elf", "rootfs"), True)],
+        required_if=[("state", "present", ("elf", "rootfs", "packages", "base"), True)],
     )
 
 
