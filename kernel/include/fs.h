@@ -49,6 +49,7 @@ struct file {
     u32 ra_pages;               // and the present window
 };
 
+i64 seek_nowhere(struct file *f, i64 off, int whence);     // for .seek of kinds that accept lseek and ignore it (epoll, eventfd)
 struct file *file_get(struct file *f);
 void file_put(struct file *f);
 // An open file without a name: eventfd, epoll, socket, pipe ("anon_inode:[eventfd]", "socket:[7]", ... in /proc/self/fd). mode: S_IF* and permissions for fstat.

@@ -227,7 +227,7 @@ static void epoll_release(struct file *f)
     kfree(ep);
 }
 
-static const struct file_ops epoll_ops = { .poll = epoll_poll, .release = epoll_release };
+static const struct file_ops epoll_ops = { .seek = seek_nowhere, .poll = epoll_poll, .release = epoll_release };
 
 static long epoll_create(u32 flags)
 {

@@ -44,7 +44,7 @@ struct file *fd_file(int fd, int acc)
     return err_ptr(-EBADF);
 }
 
-static bool positioned(const struct file *f) { return f->ops->seek != NULL; }
+static bool positioned(const struct file *f) { return f->ops->seek && f->ops->seek != seek_nowhere; }
 
 ssize_t file_read_at(struct file *f, struct iter *it, u64 *pos)
 {

@@ -118,18 +118,14 @@ static ssize_t pipe_read(struct file *f, struct iter *it, u64 *pos)
     if (!it->left)
         return 0;
     mutex_lock(&p->lock);
-    while (!p->used) {
-        if (!p->writers)
-            goto out;
+    while (!p->used && p->writers && !ret)
         ret = f->flags & O_NONBLOCK ? -EAGAIN : pipe_wait(p, &p->readable);
-        if (ret)
-            goto out;
+    if (p->used && !ret) {
+        bool was_full = p->used == p->nr_slots;
+        ret = take(p, it);
+        if (was_full && p->used < p->nr_slots)      // edge-triggered writers see one event for it, as on Linux
+            waitq_wake(&p->writable, POLL_OUT | POLL_WRNORM);
     }
-    ret = take(p, it);
-    waitq_wake(&p->writable, POLL_OUT | POLL_WRNORM);
-    if (p->used)
-        waitq_wake(&p->readable, POLL_IN | POLL_RDNORM);    // another reader may have been passed over
-out:
     mutex_unlock(&p->lock);
     return ret;
 }
@@ -199,8 +195,6 @@ static ssize_t pipe_write(struct file *f, struct iter *it, u64 *pos)
     ssize_t ret = p->readers ? fill(f, p, it) : -EPIPE;
     if (ret > 0)
         waitq_wake(&p->readable, POLL_IN | POLL_RDNORM);
-    if (p->used < p->nr_slots)
-        waitq_wake(&p->writable, POLL_OUT | POLL_WRNORM);
     mutex_unlock(&p->lock);
     if (ret == -EPIPE)
         signal_thread(current(), SIG_PIPE, NULL);

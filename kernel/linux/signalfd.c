@@ -77,7 +77,7 @@ static u32 sigfd_poll(struct file *f, struct poll_table *pt)
 
 static void sigfd_release(struct file *f) { kfree(f->priv); }
 
-static const struct file_ops sigfd_ops = { .read = sigfd_read, .poll = sigfd_poll, .release = sigfd_release };
+static const struct file_ops sigfd_ops = { .seek = seek_nowhere, .read = sigfd_read, .poll = sigfd_poll, .release = sigfd_release };
 
 static long change_mask(int fd, sigset_k mask)
 {

@@ -144,7 +144,7 @@ static void timerfd_release(struct file *f)
     kfree(t);
 }
 
-static const struct file_ops timerfd_ops = { .read = timerfd_read, .poll = timerfd_poll, .release = timerfd_release };
+static const struct file_ops timerfd_ops = { .seek = seek_nowhere, .read = timerfd_read, .poll = timerfd_poll, .release = timerfd_release };
 
 long sys_timerfd_create(struct regs *r)
 {
