@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts registries for tests: Debian's docker-registry, plain or with TLS and a password."""
+"""Starts registries for tests: Debian's docker-registry, plain or with TLS and a password; the embedded one."""
 
 from __future__ import annotations
 
@@ -59,6 +59,39 @@ def docker_registry(directory: Path, *, user: str = "", password: str = "", tls:
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+@contextmanager
+def embedded_registry(directory: Path):
+    """Yields the address of the daemon's registry, which runs in a thread."""
+    import asyncio
+    import threading
+
+    from aiohttp import web
+    from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.server import make_app
+    from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.storage import Storage
+
+    sock = socket.create_server(("127.0.0.1", 0))
+    loop = asyncio.new_event_loop()
+    started, stopping = threading.Event(), asyncio.Event()
+
+    async def serve():
+        runner = web.AppRunner(make_app(Storage(directory)))
+        await runner.setup()
+        await web.SockSite(runner, sock).start()
+        started.set()
+        await stopping.wait()
+        await runner.cleanup()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    try:
+        assert started.wait(20)
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join()
+        loop.close()
 
 
 def wait_for(port, process):

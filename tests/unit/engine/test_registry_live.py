@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry client against Debian's docker-registry, with skopeo as the second opinion."""
+"""The registry client against Debian's docker-registry and the embedded one, with skopeo as the second opinion."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.registry.api imp
 from ansible_collections.uni.engine.plugins.module_utils.engine.registry.auth import Credentials
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.tests.unit.engine.elves import elf
-from ansible_collections.uni.engine.tests.unit.engine.registries import docker_registry, skopeo
+from ansible_collections.uni.engine.tests.unit.engine.registries import docker_registry, embedded_registry, skopeo
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    with docker_registry(tmp_path_factory.mktemp("plain")) as (address, _cert):
+@pytest.fixture(scope="module", params=["docker-registry", "embedded"])
+def plain(request, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("plain")
+    if request.param == "embedded":
+        with embedded_registry(directory) as address:
+            yield address
+        return
+    with docker_registry(directory) as (address, _cert):
         yield address
 
 
