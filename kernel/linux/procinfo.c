@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// /proc/self (and task/TID): stat, status, statm, maps, smaps, cmdline, environ, auxv, comm, limits, oom_*. Formats: proc(5).
+#include "procinfo.h"
+#include "arch.h"
+#include "errno.h"
+#include "fs.h"
+#include "lib.h"
+#include "process.h"
+#include "signal_priv.h"
+#include "time.h"
+#include "vm.h"
+
+#define NS_PER_TICK 10000000ull         // USER_HZ is 100
+#define NAME_COLUMN 73                  // where the name of a mapping begins
+
+// What is shown of one thread, copied while its lock is held.
+struct thread_view {
+    int tid;
+    char name[16], state;
+    u64 cpu_ns, minflt, majflt, nvcsw, nivcsw, blocked, pending, affinity;
+    i32 nice;
+    u32 policy, prio;
+};
+
+static bool view_thread(int tid, struct thread_view *v)
+{
+    struct process *p = the_process;
+    spin_lock(&p->thread_lock);
+    struct thread *t = process_find_thread(tid);
+    if (!t && !list_empty(&p->threads))
+        t = list_entry(p->threads.next, struct thread, proc_node);      // the first thread may be gone already
+    if (t) {
+        memset(v, 0, sizeof(*v));
+        v->tid = t->tid;
+        memcpy(v->name, t->name, sizeof(v->name));
+        v->state = p->stopped ? 'T' : t->state == T_SLEEPING ? (t->sleep_intr ? 'S' : 'D') : 'R';
+        v->cpu_ns = thread_cpu_ns(t);
+        v->minflt = t->minflt, v->majflt = t->majflt;
+        v->nvcsw = t->nvcsw, v->nivcsw = t->nivcsw;
+        v->blocked = t->sigmask, v->pending = t->pending.set, v->affinity = t->affinity & (BIT(NR_CPUS) - 1);
+        v->nice = t->nice, v->policy = t->sched_policy, v->prio = t->sched_prio;
+    }
+    spin_unlock(&p->thread_lock);
+    return t != NULL;
+}
+
+static bool is_process(const struct seqbuf *s) { return seq_tid(s) <= 1; }
+
+static void action_sets(const struct process *p, u64 *ignored, u64 *caught)
+{
+    *ignored = *caught = 0;
+    for (int i = 0; i < SIG_MAX; i++) {
+        if (p->actions[i].handler == SIG_HANDLER_IGN)
+            *ignored |= BIT(i);
+        else if (p->actions[i].handler != SIG_HANDLER_DFL)
+            *caught |= BIT(i);
+    }
+}
+
+// proc(5), /proc/pid/stat: 52 fields; what does not exist here is 0.
+static void show_stat(struct seqbuf *s)
+{
+    const struct process *p = the_process;
+    struct thread_view v;
+    u64 ignored, caught;
+    if (!view_thread(MAX(seq_tid(s), 1), &v))
+        return;
+    action_sets(p, &ignored, &caught);
+    u64 ns = is_process(s) ? process_cpu_ns(the_process) : v.cpu_ns;
+    int prio = v.policy == 1 || v.policy == 2 ? -1 - (int)v.prio : 20 + v.nice;
+    seq_printf(s, "%d (%s) %c 0 1 1 1025 1 4194560 ", v.tid, v.name, v.state);
+    seq_printf(s, "%lu 0 %lu 0 %lu 0 0 0 ", (unsigned long)v.minflt, (unsigned long)v.majflt, (unsigned long)(ns / NS_PER_TICK));
+    seq_printf(s, "%d %d %u 0 %lu ", prio, v.nice, p->nr_threads, (unsigned long)(p->start_ns / NS_PER_TICK));
+    seq_printf(s, "%lu %lu %lu ", (unsigned long)(p->mm.total_pages * PAGE_SIZE), (unsigned long)(p->mm.anon_pages + p->mm.file_pages),
+               (unsigned long)p->rlim[5].soft);
+    seq_printf(s, "0 0 %lu 0 0 ", (unsigned long)p->mm.stack_top);
+    seq_printf(s, "%lu %lu %lu %lu ", (unsigned long)(v.pending & 0x7fffffff), (unsigned long)(v.blocked & 0x7fffffff),
+               (unsigned long)(ignored & 0x7fffffff), (unsigned long)(caught & 0x7fffffff));
+    seq_printf(s, "0 0 0 17 0 %u %u 0 0 0 ", v.prio, v.policy);
+    seq_printf(s, "0 0 %lu 0 0 0 0 0\n", (unsigned long)p->mm.brk_start);
+}
+
+static void show_statm(struct seqbuf *s)
+{
+    const struct mm *m = &the_process->mm;
+    seq_printf(s, "%lu %lu %lu 1 0 %lu 0\n", (unsigned long)m->total_pages, (unsigned long)(m->anon_pages + m->file_pages),
+               (unsigned long)m->file_pages, (unsigned long)m->total_pages);
+}
+
+static void status_memory(struct seqbuf *s, const struct mm *m)
+{
+    unsigned long k = PAGE_SIZE / 1024, rss = (m->anon_pages + m->file_pages) * k;
+    seq_printf(s, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8u kB\n", (unsigned long)m->total_pages * k,
+               (unsigned long)m->total_pages * k, (unsigned long)m->locked_pages * k, 0u);
+    seq_printf(s, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8u kB\n", rss, rss,
+               (unsigned long)m->anon_pages * k, (unsigned long)m->file_pages * k, 0u);
+    seq_printf(s, "VmData:\t%8lu kB\nVmStk:\t%8u kB\nVmExe:\t%8u kB\nVmLib:\t%8u kB\nVmPTE:\t%8u kB\nVmSwap:\t%8u kB\n",
+               (unsigned long)m->total_pages * k, 132u, 4u, 0u, 4u, 0u);
+}
+
+static void status_ids(struct seqbuf *s, const struct process *p)
+{
+    seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", p->uid, p->euid, p->suid, p->fsuid, p->gid, p->egid, p->sgid, p->fsgid);
+    seq_printf(s, "FDSize:\t%u\nGroups:\t", p->fds.size);
+    for (u32 i = 0; i < p->ngroups; i++)
+        seq_printf(s, "%u ", p->groups[i]);
+    seq_printf(s, "\nNStgid:\t1\nNSpid:\t%d\nNSpgid:\t1\nNSsid:\t1\n", seq_tid(s) ? seq_tid(s) : 1);
+}
+
+static void show_status(struct seqbuf *s)
+{
+    const struct process *p = the_process;
+    struct thread_view v;
+    u64 ignored, caught;
+    if (!view_thread(MAX(seq_tid(s), 1), &v))
+        return;
+    action_sets(p, &ignored, &caught);
+    const char *state = v.state == 'R' ? "running" : v.state == 'S' ? "sleeping" : v.state == 'T' ? "stopped" : "disk sleep";
+    seq_printf(s, "Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t1\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n", v.name, p->umask,
+               v.state, state, v.tid);
+    status_ids(s, p);
+    status_memory(s, &p->mm);
+    seq_printf(s, "CoreDumping:\t0\nTHP_enabled:\t0\nThreads:\t%u\nSigQ:\t0/%lu\n", p->nr_threads, (unsigned long)p->rlim[11].soft);
+    seq_printf(s, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n", (unsigned long)v.pending,
+               (unsigned long)p->pending.set, (unsigned long)v.blocked, (unsigned long)ignored, (unsigned long)caught);
+    seq_printf(s, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", (unsigned long)p->cap_inheritable,
+               (unsigned long)p->cap_permitted, (unsigned long)p->caps, (unsigned long)p->cap_bounding, (unsigned long)p->cap_ambient);
+    seq_printf(s, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", p->no_new_privs);
+    seq_printf(s, "Cpus_allowed:\t%lx\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\n", (unsigned long)v.affinity);
+    seq_printf(s, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", (unsigned long)v.nvcsw, (unsigned long)v.nivcsw);
+}
+
+// --- mappings ---------------------------------------------------------------------------------------------------------
+// One area, copied out so that nothing is locked while its line is written. The file is counted.
+static bool next_area(u64 from, struct vma *out)
+{
+    struct mm *m = &the_process->mm;
+    rw_read_lock(&m->lock);
+    struct vma *v = vm_find(from);
+    if (v) {
+        *out = *v;
+        if (out->file)
+            file_get(out->file);
+    }
+    rw_read_unlock(&m->lock);
+    return v != NULL;
+}
+
+static void area_line(struct seqbuf *s, const struct vma *v)
+{
+    char line[128], name[256] = "";
+    struct kstat st = { 0 };
+    if (v->file) {
+        vfs_stat(v->file, &st);
+        if (file_name(v->file, name, sizeof(name)) < 0)
+            name[0] = 0;
+    }
+    if (v->name)
+        strlcpy(name, v->name, sizeof(name));
+    unsigned major = (unsigned)(st.dev >> 8) & 0xfff, minor = (unsigned)((st.dev & 0xff) | ((st.dev >> 12) & 0xfff00));
+    int n = snprintf(line, sizeof(line), "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", (unsigned long)v->start, (unsigned long)v->end,
+                     v->prot & VM_READ ? 'r' : '-', v->prot & VM_WRITE ? 'w' : '-', v->prot & VM_EXEC ? 'x' : '-',
+                     v->flags & VMA_SHARED ? 's' : 'p', v->file ? (unsigned long)v->pgoff << PAGE_SHIFT : 0ul, major, minor,
+                     (unsigned long)st.ino);
+    while (name[0] && n < NAME_COLUMN && n < (int)sizeof(line) - 1)
+        line[n++] = ' ';
+    line[n] = 0;
+    seq_printf(s, "%s%s\n", line, name);
+}
+
+static u64 resident(const struct vma *v)
+{
+    u64 n = 0;
+    for (u64 a = v->start; a < v->end; a += PAGE_SIZE) {
+        int level;
+        const u64 *e = pt_lookup(a, &level);
+        if (!e)
+            a = ALIGN_DOWN(a, 512 * PAGE_SIZE) + 511 * PAGE_SIZE;       // no table: two MiB without a page
+        else
+            n += *e & PTE_P ? 1 : 0;
+    }
+    return n;
+}
+
+static void area_details(struct seqbuf *s, const struct vma *v)
+{
+    unsigned long size = (v->end - v->start) / 1024, rss = resident(v) * (PAGE_SIZE / 1024);
+    bool shared = v->flags & VMA_SHARED;
+    seq_printf(s, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\nRss:            %8lu kB\n"
+               "Pss:            %8lu kB\n", size, rss, rss);
+    seq_printf(s, "Shared_Clean:          0 kB\nShared_Dirty:   %8lu kB\nPrivate_Clean:         0 kB\nPrivate_Dirty:  %8lu kB\n",
+               shared ? rss : 0, shared ? 0 : rss);
+    seq_printf(s, "Referenced:     %8lu kB\nAnonymous:      %8lu kB\nAnonHugePages:         0 kB\nSwap:                  0 kB\n"
+               "Locked:         %8lu kB\n", rss, v->file ? 0 : rss, v->flags & VMA_LOCKED ? rss : 0);
+}
+
+static void show_areas(struct seqbuf *s, bool details)
+{
+    struct vma v;
+    for (u64 at = 0; next_area(at, &v); at = v.end) {
+        area_line(s, &v);
+        if (details)
+            area_details(s, &v);
+        if (v.file)
+            file_put(v.file);
+    }
+}
+
+static void show_maps(struct seqbuf *s) { show_areas(s, false); }
+static void show_smaps(struct seqbuf *s) { show_areas(s, true); }
+
+// --- the rest ---------------------------------------------------------------------------------------------------------
+static void show_cmdline(struct seqbuf *s) { seq_write(s, the_process->cmdline, the_process->cmdline_len); }
+static void show_environ(struct seqbuf *s) { seq_write(s, the_process->environ, the_process->environ_len); }
+static void show_auxv(struct seqbuf *s) { seq_write(s, the_process->auxv, the_process->auxv_len); }
+
+static void show_comm(struct seqbuf *s)
+{
+    struct thread_view v;
+    if (view_thread(MAX(seq_tid(s), 1), &v))
+        seq_printf(s, "%s\n", v.name);
+}
+
+static ssize_t store_comm(const char *buf, size_t n)
+{
+    char name[16] = "";
+    size_t len = n && buf[n - 1] == '\n' ? n - 1 : n;
+    memcpy(name, buf, MIN(len, sizeof(name) - 1));
+    struct thread *t = current();
+    memcpy(t->name, name, sizeof(name));
+    if (t->tid == the_process->pid)
+        memcpy(the_process->name, name, sizeof(name));
+    return (ssize_t)n;
+}
+
+static void limit_text(char *buf, size_t size, u64 v)
+{
+    if (v == ~0ull)
+        strlcpy(buf, "unlimited", size);
+    else
+        snprintf(buf, size, "%lu", (unsigned long)v);
+}
+
+static void show_limits(struct seqbuf *s)
+{
+    static const char *const rows[RLIM_NR][2] = {
+        { "Max cpu time", "seconds" }, { "Max file size", "bytes" }, { "Max data size", "bytes" }, { "Max stack size", "bytes" },
+        { "Max core file size", "bytes" }, { "Max resident set", "bytes" }, { "Max processes", "processes" }, { "Max open files", "files" },
+        { "Max locked memory", "bytes" }, { "Max address space", "bytes" }, { "Max file locks", "locks" },
+        { "Max pending signals", "signals" }, { "Max msgqueue size", "bytes" }, { "Max nice priority", "" },
+        { "Max realtime priority", "" }, { "Max realtime timeout", "us" },
+    };
+    seq_printf(s, "%-25s %-20s %-20s %-10s\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for (int i = 0; i < RLIM_NR; i++) {
+        char soft[24], hard[24];
+        limit_text(soft, sizeof(soft), the_process->rlim[i].soft);
+        limit_text(hard, sizeof(hard), the_process->rlim[i].hard);
+        seq_printf(s, "%-25s %-20s %-20s %-10s\n", rows[i][0], soft, hard, rows[i][1]);
+    }
+}
+
+// There is nobody else to kill when memory runs out, so the adjustment is remembered and means nothing.
+static int oom_adjustment;
+
+static void show_oom_adj(struct seqbuf *s) { seq_printf(s, "%d\n", oom_adjustment); }
+static void show_oom_score(struct seqbuf *s) { seq_printf(s, "0\n"); }
+
+static ssize_t store_oom_adj(const char *buf, size_t n)
+{
+    char text[16] = "";
+    u64 v;
+    size_t len = n && buf[n - 1] == '\n' ? n - 1 : n;
+    if (len >= sizeof(text))
+        return -EINVAL;
+    memcpy(text, buf, len);
+    bool negative = text[0] == '-';
+    if (!parse_u64(text + negative, 10, &v) || v > 1000)
+        return -EINVAL;
+    oom_adjustment = negative ? -(int)v : (int)v;
+    return (ssize_t)n;
+}
+
+static void show_cgroup(struct seqbuf *s) { seq_printf(s, "0::/\n"); }
+static void show_wchan(struct seqbuf *s) { seq_printf(s, "0"); }
+static void show_loginuid(struct seqbuf *s) { seq_printf(s, "4294967295"); }
+static void show_personality(struct seqbuf *s) { seq_printf(s, "00000000\n"); }
+static void show_id_map(struct seqbuf *s) { seq_printf(s, "%10u %10u %10u\n", 0u, 0u, 4294967295u); }
+static void show_setgroups(struct seqbuf *s) { seq_printf(s, "allow\n"); }
+
+static void show_io(struct seqbuf *s)
+{
+    seq_printf(s, "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+}
+
+static void show_schedstat(struct seqbuf *s)
+{
+    struct thread_view v;
+    if (view_thread(MAX(seq_tid(s), 1), &v))
+        seq_printf(s, "%lu 0 %lu\n", (unsigned long)v.cpu_ns, (unsigned long)(v.nvcsw + v.nivcsw));
+}
+
+void procinfo_register(void)
+{
+    static const struct {
+        const char *name;
+        u32 mode;
+        void (*show)(struct seqbuf *s);
+        ssize_t (*store)(const char *buf, size_t n);
+    } files[] = {
+        { "stat", 0444, show_stat, NULL }, { "status", 0444, show_status, NULL }, { "statm", 0444, show_statm, NULL },
+        { "maps", 0444, show_maps, NULL }, { "smaps", 0444, show_smaps, NULL }, { "cmdline", 0444, show_cmdline, NULL },
+        { "environ", 0400, show_environ, NULL }, { "auxv", 0400, show_auxv, NULL }, { "comm", 0644, show_comm, store_comm },
+        { "limits", 0444, show_limits, NULL }, { "oom_score", 0444, show_oom_score, NULL },
+        { "oom_score_adj", 0644, show_oom_adj, store_oom_adj }, { "cgroup", 0444, show_cgroup, NULL },
+        { "wchan", 0444, show_wchan, NULL }, { "loginuid", 0644, show_loginuid, NULL }, { "io", 0400, show_io, NULL },
+        { "personality", 0400, show_personality, NULL }, { "uid_map", 0644, show_id_map, NULL },
+        { "gid_map", 0644, show_id_map, NULL }, { "setgroups", 0644, show_setgroups, NULL },
+        { "schedstat", 0444, show_schedstat, NULL },
+    };
+    char path[48];
+    for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
+        snprintf(path, sizeof(path), "/proc/self/%s", files[i].name);
+        proc_register(path, files[i].mode, files[i].show, files[i].store);
+    }
+}
