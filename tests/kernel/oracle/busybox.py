@@ -26,7 +26,7 @@ APPLETS = "ash awk cat cmp comm cp cut date dd df diff du env expand factor find
 COMMANDS: dict[str, list[str]] = {
     "echo": ["echo", "hello", "world"],
     "ls": ["ls", "-la", "/data"],
-    "ls-all": ["ls", "-lR", "/data", "/etc", "/bin", "/usr", "/work"],
+    "ls-all": ["ls", "-lR", "/data", "/bin", "/usr", "/work"],
     "ls-root": ["ls", "/"],
     "sha256": ["sha256sum", "/bin/busybox", "/data/text", "/data/random"],
     "sha512": ["sha512sum", "/bin/busybox"],
@@ -49,7 +49,7 @@ COMMANDS: dict[str, list[str]] = {
     "uname": ["uname", "-snm"],
     "stat": ["stat", "-c", "%N %s %b %B %o %h %F %A %y", "/data/text", "/data/sub", "/data/link"],
     "stat-format": ["stat", "-c", "%n %s %F %a %u %g %h %Y %i", "/data/text", "/data/sub", "/data/link"],
-    "find": ["find", "/data", "/etc", "-type", "f"],
+    "find": ["find", "/data", "/bin", "-type", "f"],
     "find-size": ["find", "/data", "-size", "+4k", "-name", "*e*"],
     "wc": ["wc", "/data/text", "/data/words", "/data/random"],
     "od": ["od", "-A", "x", "-t", "x1z", "/data/random"],
