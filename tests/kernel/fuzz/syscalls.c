@@ -7,7 +7,8 @@
 
 static uint64_t state;
 static char *arena, *guard;
-static char names[4][16] = {"/work/a", "/work/b/c", "/proc/self", "a"};
+static const char *const texts[] = {"/work/a", "/work/b/c", "/proc/self", "a"};
+static char *names;
 
 static const int left_out[] = {SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_setitimer,
     SYS_alarm, SYS_kill, SYS_tkill, SYS_tgkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_execve, SYS_execveat, SYS_fork,
@@ -33,7 +34,7 @@ static long argument(void)
     case 3: return (long)(arena + next() % 60000);
     case 4: return (long)(arena + next() % 15 * PAGE);
     case 5: return (long)(guard - next() % 64);
-    case 6: return (long)names[next() % 4];
+    case 6: return (long)(names + next() % 4 * 16);
     case 7: return 1L << next() % 64;
     case 8: return (long)next();
     case 9: return next() % 65536;
@@ -101,8 +102,10 @@ int main(int argc, char **argv)
     long seed = argc > 1 ? atol(argv[1]) : 1, count = argc > 2 ? atol(argv[2]) : 1000, good = 0;
 
     state = 88172645463325252ULL + seed * 2654435761ULL;
-    arena = mmap(NULL, 65536 + 128 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    arena = mmap(NULL, 65536 + 512 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     guard = (char *)guard_page();
+    // On pages of their own: a call that writes through them must not reach the C library's data.
+    names = mmap(NULL, 32 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mkdir("/work/b", 0755);
     sigaction(SIGALRM, &action, NULL);
     for (int number = 1; number < 32; number++)
@@ -116,6 +119,8 @@ int main(int argc, char **argv)
             for (int at = 0; at < 65536; at += 8)
                 *(uint64_t *)(arena + at) = next() % 3 ? next() % 64 : next();
         }
+        for (int a = 0; a < 4; a++)
+            strcpy(names + a * 16, texts[a]);
         for (int a = 0; a < 6; a++)
             args[a] = argument();
         if (!allowed(number))

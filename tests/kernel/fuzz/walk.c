@@ -4,6 +4,7 @@
 #include <sys/statfs.h>
 
 static long files, bytes, errors;
+static char target;
 
 static void read_all(const char *path)
 {
@@ -48,7 +49,7 @@ static void walk(const char *path, int depth)
             walk(name, depth + 1);
         else if (S_ISREG(s.st_mode))
             read_all(name);
-        else if (S_ISLNK(s.st_mode) && readlink(name, name, 1) == -1)
+        else if (S_ISLNK(s.st_mode) && readlink(name, &target, 1) == -1)
             errors++;
     }
     closedir(dir);
