@@ -140,6 +140,19 @@ def test_two_builds_at_once(build, tmp_path):
     assert leftovers(root) == []
 
 
+def test_removal_does_not_wait_for_somebody_elses_pull(build, tmp_path, monkeypatch):
+    image = build("root", 1).image
+    root = Root(tmp_path / "root")
+    real = ImageStore.gc
+    monkeypatch.setattr(ImageStore, "gc", lambda self, **more: real(self, **{**more, "timeout": 0}))
+    with ImageStore(root).writing():
+        assert api.ensure_absent(root, "x").changed
+    assert api.list_images(root) == []
+    assert ImageStore(root).has_blob(image.digest)
+    assert api.prune(root)[1] > 0
+    assert not ImageStore(root).has_blob(image.digest)
+
+
 def test_gc_waits_for_writers_and_spares_their_blobs(tmp_path):
     root = Root(tmp_path / "root")
     store = ImageStore(root)

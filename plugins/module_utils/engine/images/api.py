@@ -8,12 +8,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import DeadlineError, UniError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.model import ImageInfo
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.spec import (
     BuildSpec,
@@ -129,7 +129,9 @@ def ensure_absent(root: Root, name: str, *, check: bool = False, force: bool = F
         else:
             store.forget(image.digest)
         if last:
-            store.gc(keep_disks=disks_in_use(root))
+            # While somebody builds or pulls, the space is freed by whoever removes or prunes next.
+            with suppress(DeadlineError):
+                store.gc(keep_disks=disks_in_use(root), timeout=2)
     return Result(plan, image)
 
 
