@@ -43,6 +43,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "save": ("files", "Write images to an OCI archive"),
         "load": ("files", "Bring images from an OCI archive"),
         "pkg search": ("remote", "Search the packages that images can be built from"),
+        "pkg list": ("remote", "List the packages that have been fetched"),
+        "pkg get": ("remote", "Fetch packages with what they depend on"),
+        "pkg remove": ("remote", "Remove fetched packages"),
         "image inspect": ("image", "Show everything about images"),
         "image history": ("image", "Show the layers of an image"),
         "image prune": ("image", "Remove images that nothing uses"),
@@ -71,6 +74,8 @@ ALIASES: dict[str, str] = {
     "image save": "save",
     "image load": "load",
     "kernel ls": "kernel list",
+    "pkg ls": "pkg list",
+    "pkg rm": "pkg remove",
     "kernel remove": "kernel rm",
 }
 

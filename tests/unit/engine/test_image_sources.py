@@ -19,7 +19,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     UsageError,
     VerifyError,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.images import api, sources
+from ansible_collections.uni.engine.plugins.module_utils.engine.images import api, debian, sources
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.api import BuildSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.archive import apply_archive
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -312,6 +312,21 @@ def test_packages_four_passes(repository, root):
     assert api.ensure_present(root, spec).image.entrypoint == ("/usr/bin/web", "-x")
     assert not api.ensure_present(root, spec).changed
     assert not api.ensure_present(root, spec, check=True).changed
+
+
+def test_the_cache(repository, root, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert {package.name for package, _path in debian.get(root, ["web"], scratch)} == {
+        "web", "libweb", "script-tool", "provider"}
+    assert [(entry["name"], entry["version"]) for entry in debian.cached(root)][-1] == ("web", "1:2.0")
+    with pytest.raises(NotFoundError):
+        debian.forget(root, ["libweb", "nosuch"])
+    assert debian.forget(root, ["libweb", "web"]) == 2
+    assert [entry["name"] for entry in debian.cached(root)] == ["provider", "script-tool"]
+    assert debian.search("provider") == [{"name": "provider", "summary": "the provider"}]
+    with pytest.raises(UsageError):
+        debian.search("-o")
 
 
 def test_a_damaged_package_in_the_cache_is_fetched_again(repository, assembled, root):

@@ -103,3 +103,47 @@ def pkg_search(args: argparse.Namespace, ui: Ui) -> int:
     found = debian.search(args.term)
     ui.table(found, ("NAME", "SUMMARY"), [(entry["name"], entry["summary"]) for entry in found])
     return 0
+
+
+def pkg_list_arguments(parser: argparse.ArgumentParser) -> None:
+    del parser
+
+
+def pkg_list(args: argparse.Namespace, ui: Ui) -> int:
+    """List the packages in the cache."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images import debian
+
+    del args
+    found = debian.cached(ui.root)
+    ui.table(found, ("NAME", "VERSION", "SIZE"),
+             [(entry["name"], entry["version"], format_size(int(entry["size"]))) for entry in found])
+    return 0
+
+
+def pkg_get_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("package", nargs="+", help="NAME[=VERSION]")
+
+
+def pkg_get(args: argparse.Namespace, ui: Ui) -> int:
+    """Fetch packages and everything they depend on, for builds without a network."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images import debian
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.api import scratch_directory
+
+    with scratch_directory(ui.root) as scratch:
+        found = [package for package, _path in debian.get(ui.root, args.package, scratch)]
+    ui.table([{"name": package.name, "version": package.version} for package in found], ("NAME", "VERSION"),
+             [(package.name, package.version) for package in found])
+    return 0
+
+
+def pkg_remove_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("package", nargs="+", help="NAME")
+
+
+def pkg_remove(args: argparse.Namespace, ui: Ui) -> int:
+    """Remove packages from the cache; images made of them stay."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images import debian
+
+    count = debian.forget(ui.root, args.package)
+    ui.line({"removed": count}, "\n".join(args.package))
+    return 0

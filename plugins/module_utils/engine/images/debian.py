@@ -80,18 +80,53 @@ def add_packages(root: Root, tree: Tree, names: Sequence[str], scratch: Path) ->
     :raises NotFoundError: code ``pkg.not_found``, naming what apt does not know
     :raises HostError: ``host.tool``: no apt here; ``pkg.apt``: apt's own words
     """
+    files = get(root, names, scratch)
+    for package, path in files:
+        _unpack(tree, package, path, scratch)
+    _finish(tree)
+    return tuple(f"{package.name}={package.version}" for package, _path in files)
+
+
+def get(root: Root, names: Sequence[str], scratch: Path) -> list[tuple[Package, Path]]:
+    """Bring the packages and everything they depend on into the cache. Errors as :func:`add_packages`."""
     for name in names:
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} is not a package name", code="pkg.name", hint="expected NAME[=VERSION]")
     packages = needed(solve(names, scratch), [name.partition("=")[0] for name in names])
-    cache = root.directory("cache") / "debs"
-    cache.mkdir(exist_ok=True)
     with lock(root.locks / "debs.lock"):
-        files = _fetch(packages, cache)
-    for package, path in files:
-        _unpack(tree, package, path, scratch)
-    _finish(tree)
-    return tuple(f"{package.name}={package.version}" for package in packages)
+        return _fetch(packages, _cache(root))
+
+
+def cached(root: Root) -> list[dict[str, str | int]]:
+    """The packages in the cache: name, version and size in bytes, sorted by name."""
+    found = []
+    for path in sorted(_cache(root).glob("*.deb")):
+        name, version = path.name.split("_")[:2]
+        found.append({"name": name, "version": version.replace("%3a", ":"), "size": path.stat().st_size})
+    return found
+
+
+def forget(root: Root, names: Sequence[str]) -> int:
+    """Remove packages (all versions) from the cache; images made of them stay. The number of files removed.
+
+    :raises NotFoundError: code ``pkg.not_cached``; nothing is removed
+    """
+    with lock(root.locks / "debs.lock"):
+        doomed = {name: [path for path in _cache(root).glob("*.deb") if path.name.split("_")[0] == name]
+                  for name in names}
+        for name, paths in doomed.items():
+            if not paths:
+                raise NotFoundError(f"the package {name} is not in the cache", code="pkg.not_cached",
+                                    hint="see `uni pkg list`")
+        for path in [path for paths in doomed.values() for path in paths]:
+            path.unlink()
+    return sum(map(len, doomed.values()))
+
+
+def _cache(root: Root) -> Path:
+    path = root.cache / "debs"
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def solve(names: Sequence[str], scratch: Path) -> dict[str, Package]:
