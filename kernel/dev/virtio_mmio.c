@@ -147,8 +147,20 @@ static void mmio_probe(u64 pa, u64 size, u32 irq)
     virtio_register(d);
 }
 
+// Devices get their names in the order of their addresses, whatever order the command line has them in: QEMU lists the last slot first.
+static void sort_by_address(void)
+{
+    for (u32 i = 1; i < boot_config.nr_mmio; i++)
+        for (u32 j = i; j > 0 && boot_config.mmio[j].addr < boot_config.mmio[j - 1].addr; j--) {
+            typeof(boot_config.mmio[0]) other = boot_config.mmio[j];
+            boot_config.mmio[j] = boot_config.mmio[j - 1];
+            boot_config.mmio[j - 1] = other;
+        }
+}
+
 void virtio_mmio_scan(void)
 {
+    sort_by_address();
     for (u32 i = 0; i < boot_config.nr_mmio; i++)
         mmio_probe(boot_config.mmio[i].addr, boot_config.mmio[i].size, boot_config.mmio[i].irq);
     if (boot_config.nr_mmio > 0)
