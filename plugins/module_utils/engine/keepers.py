@@ -106,7 +106,7 @@ class Started:
         A VM that has said nothing of it after ``timeout`` seconds is missing from the result.
         """
         self._no_more()
-        final = {*wanted, "exited", "failed"}
+        final = {*wanted, "exited", "failed", "taken"}
         deadline = time.monotonic() + timeout
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)

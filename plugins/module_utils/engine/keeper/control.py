@@ -69,12 +69,19 @@ class Control:
 
     def connect(self) -> None:
         """Connect to control.sock."""
+        self._disconnect()
         if not self.spoken:
             return
         try:
             self.sock = self.vm.directory.connect("control")
             self.vm.loop.watch(self.sock.fileno(), self._ready, select.EPOLLIN)
         except OSError:
+            self.sock = None
+
+    def _disconnect(self) -> None:
+        if self.sock is not None:
+            self.vm.loop.forget(self.sock.fileno())
+            self.sock.close()
             self.sock = None
 
     def drain(self) -> None:
@@ -101,9 +108,7 @@ class Control:
         except OSError:
             data = b""
         if not data:
-            self.vm.loop.forget(self.sock.fileno())
-            self.sock.close()
-            self.sock = None
+            self._disconnect()
             return False
         self.input += data
         while b"\n" in self.input:

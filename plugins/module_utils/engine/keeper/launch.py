@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
@@ -43,6 +44,16 @@ class Directory:
     def __init__(self, path: str) -> None:
         self.path = path
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def hold(self) -> None:
+        """Be the VM's only keeper: BlockingIOError when there is another. Ends with ``release`` or the process."""
+        fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Let another keeper take the VM."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
     def listen(self, name: str) -> Socket:
         """A listening socket ``name.sock`` with mode 0600; replaces one that was left behind."""

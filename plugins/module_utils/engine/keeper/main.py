@@ -34,7 +34,6 @@ Entry: ``main([--adopt])``. Standard input is a pipe with the directories of its
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 
@@ -80,14 +79,14 @@ class Keeper:
         """Start, or adopt, the VM in ``path``; one that another keeper holds is left alone."""
         vm = None
         try:
-            holder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until this process ends
             vm = Vm(self.loop, path, self.notify, self._finished)
             self.vms.append(vm)
             if not adopt:
                 vm.start()
             elif not vm.adopt():
                 vm.lost()
+        except BlockingIOError:
+            self.notify(f'{{"vm":"{os.path.basename(path)}","event":"taken"}}\n')
         except (OSError, ValueError, KeyError) as error:
             os.write(2, f"uni keeper: {path}: {error}\n".encode())
             if vm is not None and vm in self.vms:

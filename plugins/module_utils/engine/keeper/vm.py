@@ -39,6 +39,7 @@ class Vm:
                  finished: Callable[[Vm], None]) -> None:
         self.loop, self.notify_caller, self.finished = loop, notify, finished
         self.directory = Directory(path)
+        self.directory.hold()
         self.records = read_records(f"{path}/launch")
         self.id = self.one("id")
         self.fields: dict[str, str] = {}
@@ -114,6 +115,7 @@ class Vm:
             return False
         if start_ticks(state["pid"]) != state["start"]:
             os.close(self.pidfd)
+            self.pidfd = -1
             return False
         self.pid = state["pid"]
         self.launched = time.monotonic()
@@ -157,12 +159,21 @@ class Vm:
         return f'{{"pid":{os.getpid()},"start":{start_ticks(os.getpid())}}}'
 
     def _connect(self) -> None:
+        self._disconnect()
         try:
             self.console = self.directory.connect("console")
             self.loop.watch(self.console.fileno(), self._console_ready, IN)
         except OSError:
             self.console = None
         self.control.connect()
+
+    def _disconnect(self) -> None:
+        """Close what a run left open: a file descriptor that is closed must not stay watched."""
+        if self.console is not None:
+            self.loop.forget(self.console.fileno())
+            self.console.close()
+            self.console = None
+        self.input.clear()
 
     def _watch_process(self) -> None:
         if self.pidfd < 0:
@@ -212,9 +223,7 @@ class Vm:
         except OSError:
             data = b""
         if not data:
-            self.loop.forget(self.console.fileno())
-            self.console.close()
-            self.console = None
+            self._disconnect()
             return False
         if self.log.feed(data):
             self._once("partial", PARTIAL_DELAY, self.log.flush)
@@ -360,6 +369,7 @@ class Vm:
         run_commands(self.records.get("cleanup", []))
         if self.one("remove") == "1":
             remove_vm(self.directory.path, self.records.get("unlink", []), self.records.get("rmdir", []))
+        self.directory.release()  # whoever hears of the end may start the VM again
         self.notify("exited", self.fields.get("exit", "null"))
         for client in list(self.clients):
             if client.attached:

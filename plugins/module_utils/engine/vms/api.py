@@ -497,4 +497,23 @@ def attach(root: Root, reference: str, *, typing: bool = True, replay: bool = Fa
     return console.attach(_running(root, reference).directory, typing=typing, replay=replay)
 
 
+def sweep(root: Root) -> list[str]:
+    """Remove what callers that were killed left behind: directories without a record, uids without a VM.
+
+    :return: the ids that were removed
+    """
+    import os
+
+    gone = []
+    for name in os.listdir(root.vms):
+        directory = root.vms / name
+        if len(name) == records.ID_LENGTH and records.abandoned(root, directory):
+            gone.append(name)
+    uids = root.run / "uids"
+    for link in uids.iterdir() if uids.is_dir() else ():
+        if not (root.vms / os.readlink(link)).is_dir():
+            link.unlink(missing_ok=True)
+    return gone
+
+
 __all__ = ["UniError", "VmResult", "VmSpec", "ensure", "ensure_many", "run"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets as random
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -120,11 +121,26 @@ def _check_start(root: Root, vm: Vm, result: dict[str, Any] | None, timeout: flo
         end(vm, SIGKILL, 0)
         raise DeadlineError(f"VM {vm.name} did not boot within {timeout:g} s", code="vm.boot_timeout",
                             hint=f"see `uni logs {vm.name}`; more memory or another kernel may help")
+    if result["event"] == "taken":
+        result = _await_other(vm, timeout)
     error = _start_error(root, vm, result)
     if error is None and effective(vm.values, "hardening") == "required":
         error = _require_hardening(vm)
     if error is not None:
         raise error
+
+
+def _await_other(vm: Vm, timeout: float) -> dict[str, Any]:
+    """The VM is being started already, by the keeper of a caller that was killed: wait for that one."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            answer = keepers.ask(vm.directory, {"op": "wait", "event": "running"}, timeout=timeout)
+        except (StateError, DeadlineError):
+            time.sleep(0.02)
+            continue
+        return {"event": "running" if answer.get("ok") else "exited", "exit": answer.get("exit")}
+    return {"event": "failed"}
 
 
 def _start_error(root: Root, vm: Vm, result: dict[str, Any]) -> UniError | None:

@@ -278,23 +278,29 @@ def _abandoned(root: Root, link: Path) -> bool:
         owner = root.vms / os.readlink(link).rpartition("/")[2]
     except OSError:
         return True
-    if _written(owner):
+    if owner.is_dir() and not abandoned(root, owner):
         return False
-    if owner.is_dir():
-        try:
-            with lock(owner / "lock", timeout=LOCK_SECONDS):
-                if _written(owner):
-                    return False
-                erase(root, owner, None)
-        except DeadlineError:
-            return False
-        except UniError:
-            return not owner.is_dir()
     try:
         if os.readlink(link).endswith(owner.name):
             link.unlink()
     except FileNotFoundError:
         pass
+    return True
+
+
+def abandoned(root: Root, directory: Path) -> bool:
+    """Remove a directory whose creator died before the record was written. True when it is gone."""
+    if _written(directory):
+        return False
+    try:
+        with lock(directory / "lock", timeout=LOCK_SECONDS):
+            if _written(directory):
+                return False
+            erase(root, directory, None)
+    except DeadlineError:
+        return False
+    except UniError:
+        return not directory.is_dir()
     return True
 
 

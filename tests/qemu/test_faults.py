@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong: killed keepers and QEMUs, recycled pids, full disks, missing tools, hostile guests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    DeadlineError,
+    GuestError,
+    HostError,
+    StateError,
+    UniError,
+)
+from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
+from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, apply
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import status_of
+
+from .conftest import COLLECTIONS, Host
+
+
+def kill(identity: Identity | None) -> None:
+    assert identity is not None and identity.kill(signal.SIGKILL) and identity.wait(30)
+
+
+def test_keeper_killed_the_next_command_adopts(host: Host) -> None:
+    host.run("web", "polite")
+    vm = api.resolve_vm(host.root, "web")
+    kill(vm.keeper())
+    assert api.list_vms(host.root)[0]["status"] == "running"
+    result = api.stop(host.root, "web", grace=60)
+    assert result.vm["exit"]["reason"] == "exit" and result.vm["exit"]["status"] == 0
+    assert b"asked to end\n" in b"".join(line.raw() for line in api.logs(host.root, "web"))
+
+
+def test_keeper_killed_then_live_change_and_no_op(host: Host) -> None:
+    first = api.ensure(host.root, host.spec("web", "idle")).vm
+    kill(api.resolve_vm(host.root, "web").keeper())
+    again = api.ensure(host.root, host.spec("web", "idle"))
+    assert not again.changed and again.vm["pid"] == first["pid"]
+    vm = api.resolve_vm(host.root, "web")
+    assert vm.keeper().alive(), "even a no-op gives the VM a keeper back"
+    kill(vm.keeper())
+    assert api.ensure(host.root, host.spec("web", "idle", labels={"a": "1"})).vm["pid"] == first["pid"]
+
+
+def test_both_killed_is_seen_and_repaired(host: Host) -> None:
+    host.run("web", "idle")
+    vm = api.resolve_vm(host.root, "web")
+    kill(vm.keeper())
+    kill(vm.qemu())
+    assert api.list_vms(host.root) == []
+    seen = api.list_vms(host.root, everything=True)[0]
+    assert seen["status"] == "exited" and seen["lost"]
+    result = api.ensure(host.root, host.spec("web", "idle"))
+    assert [action.kind for action in result.plan.actions] == ["start"] and result.vm["status"] == "running"
+
+
+def test_qemu_killed_is_recorded(host: Host) -> None:
+    host.run("web", "idle")
+    kill(api.resolve_vm(host.root, "web").qemu())
+    verdict = api.wait(host.root, "web", timeout=60)
+    assert verdict["reason"] == "lost" and "signal 9" in verdict["message"] and verdict["code"] == 125
+
+
+def test_restart_policy_survives_qemu_and_keeper(host: Host) -> None:
+    host.run("web", "idle", restart_policy="always")
+    vm = api.resolve_vm(host.root, "web")
+    kill(vm.keeper())
+    kill(vm.qemu())
+    apply.repair(host.root, api.resolve_vm(host.root, "web"))
+    api.wait_for(host.root, "web", "running", timeout=60)
+    after = api.resolve_vm(host.root, "web")
+    assert after.state["restarts"] == 1 and after.qemu() != vm.qemu()
+
+
+def test_stale_pid_of_somebody_else_is_left_alone(host: Host) -> None:
+    host.run("web", "idle")
+    vm = api.resolve_vm(host.root, "web")
+    kill(vm.keeper())
+    kill(vm.qemu())
+    other = subprocess.Popen(["sleep", "600"])
+    try:
+        records.save_state(vm.directory, {**vm.state, "pid": other.pid})
+        assert api.list_vms(host.root) == []
+        api.stop(host.root, "web")
+        api.remove(host.root, "web", force=True)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_recycled_boot_means_lost(host: Host) -> None:
+    host.run("web", "idle")
+    vm = api.resolve_vm(host.root, "web")
+    assert status_of({**vm.state, "boot": "an earlier boot"}) == "lost"
+
+
+CREATE_AND_DIE = """
+import os, sys
+sys.path.insert(0, {collections!r})
+from pathlib import Path
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+count = 0
+def trace(frame, event, argument):
+    global count
+    if event == "call" and "/engine/vms/" in frame.f_code.co_filename:
+        count += 1
+        if count == {step}:
+            os.kill(os.getpid(), 9)
+    return None
+sys.setprofile(lambda frame, event, argument: trace(frame, event, argument))
+api.ensure(Root(Path({root!r})), VmSpec.parse("web", {options!r}))
+print("done", count)
+"""
+
+
+def test_creator_killed_at_every_step(host: Host) -> None:
+    """However far it got: the next call makes exactly one running VM, and removing it leaves nothing."""
+    options = {"kernel": host.guest("idle"), "rng": False, "memory": "16M", "stop_timeout": 0.2}
+    steps, step = 0, 1
+    while True:
+        script = CREATE_AND_DIE.format(collections=str(COLLECTIONS), step=step, root=str(host.root.path),
+                                       options=options)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+        result = api.ensure(host.root, host.spec("web", "idle"))
+        assert result.vm["status"] == "running", step
+        names = [name for name in os.listdir(host.root.vms) if not name.startswith(".")]
+        with records.locked(host.root.vms / str(result.vm["id"])) as held:
+            apply.remove(host.root, held, force=True)
+        for name in names:
+            if name != result.vm["id"]:  # a directory whose creator died before it took the name
+                assert not (host.root.vms / name / "vm.json").exists(), step
+        api.sweep(host.root)
+        assert [name for name in os.listdir(host.root.vms) if not name.startswith(".")] == [], step
+        steps += 1
+        if done.returncode == 0:
+            break
+        step += 7
+    assert steps > 5
+
+
+def test_qemu_missing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.monitors import qemu
+
+    monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-nothing")
+    with pytest.raises(HostError) as caught:
+        host.run("web", "idle")
+    assert caught.value.code == "qemu.missing" and "apt install" in caught.value.hint
+    assert api.list_vms(host.root, everything=True)[0]["status"] == "created"
+
+
+def test_qemu_refuses(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.monitors import qemu
+
+    monkeypatch.setitem(qemu.MACHINES, "microvm", "microvm,no-such-option=on")
+    with pytest.raises(GuestError) as caught:
+        host.run("web", "idle")
+    assert caught.value.code == "vm.start_monitor" and "no-such-option" in caught.value.message
+
+
+def test_disk_full_while_creating(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = host.path / "small"
+    small.mkdir()
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "none", small], check=True)
+    try:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+
+        root = Root(small)
+        assert root.vms.is_dir()
+        (small / "filler").write_bytes(b"x" * (40 << 10))
+        spec = host.spec("web", "idle", env={"A": "x" * 60000})
+        if os.geteuid() == 0:
+            with pytest.raises(HostError) as caught:
+                api.ensure(root, spec)
+            assert caught.value.code == "host.disk_full"
+            (small / "filler").unlink()
+            assert [name for name in os.listdir(root.vms) if not name.startswith(".")] == []
+            assert os.listdir(root.vms / ".names") == []
+    finally:
+        if os.geteuid() == 0:
+            subprocess.run(["umount", small], check=True)
+
+
+def test_console_flood_is_bounded(host: Host) -> None:
+    vm = host.run("web", "flood", log_max_size="64K", log_max_files=2)
+    directory = Path(str(vm["directory"]))
+    with api.attach(host.root, "web") as stream:
+        stream.settimeout(60)
+        seen = 0
+        while seen < 300_000:
+            seen += len(stream.recv(65536))
+    sizes = [path.stat().st_size for path in directory.glob("console.log*")]
+    assert len(sizes) == 2 and max(sizes) <= (64 << 10) + (66 << 10)  # a line without end is cut at 64 KiB
+
+
+def test_a_client_that_does_not_read_harms_nobody(host: Host) -> None:
+    host.run("web", "flood")
+    with api.attach(host.root, "web"), api.attach(host.root, "web") as reader:
+        reader.settimeout(60)
+        seen = 0
+        while seen < 500_000:
+            seen += len(reader.recv(65536))
+
+
+@pytest.mark.parametrize("request_", [b"", b"not json\n", b"[]\n", b'{"op":"nothing"}\n',
+                                      b'{"op":"wait","event":"x"}\n', b'{"op":"stop","grace":"soon"}\n',
+                                      b'{"op":["attach"]}\n', b"x" * 200_000],
+                         ids=["empty", "text", "list", "unknown", "event", "grace", "type", "long"])
+def test_hostile_requests_to_the_keeper(host: Host, request_: bytes) -> None:
+    host.run("web", "idle")
+    vm = api.resolve_vm(host.root, "web")
+    sock = keepers.connect(vm.directory)
+    assert sock is not None
+    with sock:
+        sock.settimeout(30)
+        try:
+            sock.sendall(request_)
+            sock.shutdown(socket.SHUT_WR)
+            answer = sock.recv(4096)
+        except (BrokenPipeError, ConnectionResetError):
+            answer = b""
+    assert not answer or json.loads(answer)["ok"] is False
+    assert api.list_vms(host.root)[0]["status"] == "running" and vm.fresh().keeper().alive()
+
+
+def test_qmp_that_hangs_has_a_deadline(host: Host) -> None:
+    vm = host.run("web", "idle")
+    directory = Path(str(vm["directory"]))
+    with Qmp(directory), pytest.raises(DeadlineError) as caught:  # QEMU serves one client: the second one waits
+        Qmp(directory, timeout=0.3)
+    assert caught.value.code == "qmp.deadline"
+    with Qmp(directory) as qmp:
+        with pytest.raises(GuestError):
+            qmp.call("no-such-command")
+        assert qmp.call("query-status")["running"]
+    with pytest.raises(GuestError):
+        Qmp(host.path)
+
+
+def test_not_running_is_said(host: Host) -> None:
+    host.run("web", "hello")
+    api.wait(host.root, "web", timeout=60)
+    for call in (lambda: api.kill(host.root, "web"), lambda: api.pause(host.root, "web"),
+                 lambda: api.attach(host.root, "web"), lambda: api.command(host.root, "web", {"cmd": "stats"})):
+        with pytest.raises(StateError):
+            call()
+    for call in (lambda: api.stop(host.root, "nobody"), lambda: api.inspect(host.root, "../etc")):
+        with pytest.raises(UniError):
+            call()
+
+
+def test_damaged_state_record(host: Host) -> None:
+    host.run("web", "hello")
+    api.wait(host.root, "web", timeout=60)
+    vm = api.resolve_vm(host.root, "web")
+    (vm.directory / "state.json").write_text("{")
+    assert api.ensure(host.root, host.spec("web", "hello")).changed
+    api.wait(host.root, "web", timeout=60)
