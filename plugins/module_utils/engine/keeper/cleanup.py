@@ -7,18 +7,39 @@ import os
 
 
 def run_commands(entries: list[str]) -> None:
-    """Run each JSON argv and wait for it; a failure is said in the keeper's log and does not stop the rest."""
+    """Run each command (JSON: ``argv``, ``stdin`` a path) and wait for it.
+
+    A failure is said in the keeper's log and does not stop the rest.
+    """
     import json
 
     for entry in entries:
-        argv = json.loads(entry)
+        command = json.loads(entry)
+        argv = command["argv"]
+        stdin = [(os.POSIX_SPAWN_OPEN, 0, command.get("stdin", "/dev/null"), os.O_RDONLY, 0)]
         try:
-            pid = os.posix_spawn(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+            pid = os.posix_spawn(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, file_actions=stdin)
             _pid, status = os.waitpid(pid, 0)
         except OSError as error:
             status = error.errno or 1
         if status:
             os.write(2, f"uni keeper: {argv[0]} ended with status {status}\n".encode())
+
+
+def forget_names(paths: list[str], servers: list[str]) -> None:
+    """Remove the files that name the VM, and let the name servers (``PID:START``) read theirs again."""
+    import contextlib
+
+    from .launch import start_ticks
+
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    for server in servers:
+        pid, _sep, start = server.partition(":")
+        if start_ticks(int(pid)) == int(start):
+            with contextlib.suppress(OSError):
+                os.kill(int(pid), 1)
 
 
 def remove_vm(path: str, links: list[str], directories: list[str]) -> None:

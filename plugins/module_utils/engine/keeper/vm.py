@@ -361,12 +361,13 @@ class Vm:
     def _finally_down(self, verdict: dict[str, Any] | None) -> None:
         import json
 
-        from .cleanup import remove_vm, run_commands
+        from .cleanup import forget_names, remove_vm, run_commands
 
         self.down = True
         self.record(status='"exited"', pid="null", ready="false")
         self.settle(sync=True)
         run_commands(self.records.get("cleanup", []))
+        forget_names(self.records.get("gone", []), self.records.get("hangup", []))
         if self.one("remove") == "1":
             remove_vm(self.directory.path, self.records.get("unlink", []), self.records.get("rmdir", []))
         self.directory.release()  # whoever hears of the end may start the VM again

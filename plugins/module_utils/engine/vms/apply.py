@@ -77,6 +77,11 @@ def _erase(root: Root, vm: Vm) -> None:
     records.erase(root, vm.directory, vm.name)
     hardening.release_uid(root, vm.uid)
     cgroup.remove(vm.id)
+    if vm.runtime.get("addresses"):
+        from ansible_collections.uni.engine.plugins.module_utils.engine.networks import ipam
+
+        for item in vm.runtime["addresses"]:
+            ipam.release(root, item["network"], vm.id)
 
 
 def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incoming: Path | None = None) -> None:

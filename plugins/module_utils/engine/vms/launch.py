@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine import accel, cgroup, hardening
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
@@ -31,14 +31,17 @@ SPARE_MEMORY = 2 << 20   # bytes that a guest needs beside its kernel's file to 
 USER_GUEST, USER_GATEWAY, USER_DNS = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 
 
+if TYPE_CHECKING:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks.attachment import Attached
+
+
 @dataclass(frozen=True)
 class Network:
-    """One interface on both sides."""
+    """One interface on both sides; ``attached`` where it is on a managed network."""
 
     nic: monitors_base.Nic
     interface: guests_base.Interface
-    cleanup: tuple[tuple[str, ...], ...] = ()
-    hosts: tuple[tuple[str, str], ...] = ()
+    attached: Attached | None = None
 
 
 def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, Any]:
@@ -54,6 +57,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     program, version = monitor.find(root)
     chosen = accel.choose(root, effective(values, "accel"), program, version)
     networks = [attach(root, vm, number, network) for number, network in enumerate(effective(values, "networks"))]
+    vm.runtime["addresses"] = [dict(item.attached.record) for item in networks if item.attached is not None]
     start = guests_base.get(effective(values, "guest")).start(guest_spec(vm, [item.interface for item in networks]))
     config = vm.directory / "config" if start.config is not None else None
     if config is not None and start.config is not None:
@@ -92,10 +96,36 @@ def _records(root: Root, vm: Vm, command: monitors_base.Command, networks: list[
         yield "pin", vm.values["cpu_pin"]
     yield "control", "1" if control else "0"
     yield "booted", "1" if booted else "0"
-    for network in networks:
-        for argv in network.cleanup:
-            yield "cleanup", json.dumps(argv)
+    attached = [network.attached for network in networks if network.attached is not None]
+    if attached:
+        yield from _network_records(root, vm, attached)
     yield from policies(root, vm)
+
+
+def _network_records(root: Root, vm: Vm, attached: list[Attached]) -> Iterator[tuple[str, str]]:
+    """Apply the rules of a VM that is about to start; what its keeper undoes when it has ended."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+    attachment.sync(root, starting=vm.id)
+    for command in attachment.cleanup(root, vm, attached):
+        yield "cleanup", json.dumps(command)
+    for item in attached:
+        for path in item.gone:
+            yield "gone", path
+        if item.hangup:
+            yield "hangup", item.hangup
+
+
+def publish(root: Root, vm: Vm) -> None:
+    """Change the published ports of a running VM on a managed network, and what its keeper will undo."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+    number = _first_managed(vm)
+    network = effective(vm.values, "networks")[number]
+    mac = network.get("mac") or mac_address(vm.id, number)
+    attached = attachment.attach(root, vm, number, network, mac, vm.runtime["ports"])
+    attachment.sync(root, starting=vm.id)
+    attachment.cleanup(root, vm, [attached])
 
 
 def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
@@ -267,12 +297,24 @@ def attach(root: Root, vm: Vm, number: int, network: dict[str, Any]) -> Network:
         return Network(nic, guests_base.Interface(USER_GUEST, 24, USER_GATEWAY, USER_DNS))
     if name.startswith("tap:"):
         return _tap(vm, name[4:], mac, network)
-    raise NotFoundError(f"no network {name!r}", code="network.not_found", hint="use user, none or tap:INTERFACE")
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+    published = vm.runtime.get("ports", []) if first_user(vm) < 0 and _first_managed(vm) == number else []
+    attached = attachment.attach(root, vm, number, network, mac, published)
+    return Network(attached.nic, attached.interface, attached)
+
+
+def _first_managed(vm: Vm) -> int:
+    """The number of the first managed network, which publishes the ports where there is no user network; or -1."""
+    names = [network["name"] for network in effective(vm.values, "networks")]
+    return next((n for n, name in enumerate(names) if name != "user" and not name.startswith("tap:")), -1)
 
 
 def _tap(vm: Vm, interface: str, mac: str, network: dict[str, Any]) -> Network:
     """An interface that the user made; its far side is the user's business."""
-    if not Path(f"/sys/class/net/{interface}").exists():
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import link
+
+    if not link.exists(interface):
         raise NotFoundError(f"the interface {interface} of VM {vm.name} does not exist", code="network.tap",
                             hint=f"make it: ip tuntap add {interface} mode tap; ip link set {interface} up")
     address, _sep, prefix = str(network.get("ip", "")).partition("/")
@@ -305,15 +347,30 @@ def choose_ports(root: Root, vm: Vm) -> list[str]:
     :raises ConflictError: code ``port.in_use``
     :raises HostError: code ``port.permission``, ``port.address``
     """
-    if first_user(vm) < 0:
+    if first_user(vm) < 0 and _first_managed(vm) < 0:
         return list(effective(vm.values, "ports"))
     known = {(port.bind, port.guest, port.proto): port.host for port in resolved_ports(vm)}
+    claimed = _claimed(root, vm) if first_user(vm) < 0 and effective(vm.values, "ports") else {}
     result = []
     for text in effective(vm.values, "ports"):
         for port in parse_port(text):
             host = port.host or known.get((port.bind, port.guest, port.proto), 0)
+            if any(port.bind in (bind, "0.0.0.0") or bind == "0.0.0.0" for bind in claimed.get((host, port.proto), ())):
+                raise port_in_use(root, vm, port)
             result.append(str(PortForward(port.bind, check_port(root, vm, port, host), port.guest, port.proto)))
     return result
+
+
+def _claimed(root: Root, vm: Vm) -> dict[tuple[int, str], list[str]]:
+    """Host ports that running VMs publish: translated ports are not bound by anybody, so binding proves nothing."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, states, status_of
+
+    claimed: dict[tuple[int, str], list[str]] = {}
+    for state in states(root):
+        if state["id"] != vm.id and state.get("ports") and status_of(state) in (*RUNNING, "restarting"):
+            for port in (port for text in state["ports"] for port in parse_port(text)):
+                claimed.setdefault((port.host, port.proto), []).append(port.bind)
+    return claimed
 
 
 def check_port(root: Root, vm: Vm, port: PortForward, host: int) -> int:

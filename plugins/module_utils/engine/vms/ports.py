@@ -19,7 +19,9 @@ def change(root: Root, old: Vm, new: Vm) -> None:
     """
     number = launch.first_user(old)
     if number < 0:
-        new.runtime["ports"] = list(effective(new.values, "ports"))
+        new.runtime["ports"] = launch.choose_ports(root, Vm(new.directory, new.record, new.state, dict(old.runtime)))
+        if new.runtime.get("addresses"):
+            launch.publish(root, new)
         return
     before = set(launch.resolved_ports(old))
     known = {(port.bind, port.guest, port.proto): port.host for port in before}

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VM's interface on a managed network: address, TAP interface, name, published ports, and the end of all that."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import Interface
+from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.base import Nic
+from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, write_bytes
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_port
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm
+
+
+@dataclass(frozen=True)
+class Attached:
+    """One interface, from both sides, and what its keeper does when the VM ends."""
+
+    nic: Nic
+    interface: Interface
+    record: Mapping[str, Any]
+    gone: tuple[str, ...] = ()
+    hangup: str = ""
+
+
+def tap_name(vm_id: str, number: int) -> str:
+    """The TAP interface of a VM: at most 15 characters."""
+    return f"ut{vm_id[:11]}{number}"
+
+
+def prefix(root: Root) -> str:
+    """What the names of a root's chains begin with."""
+    return f"UNI-{model.tag(root)}"
+
+
+def attach(root: Root, vm: Vm, number: int, wanted: Mapping[str, Any], mac: str, ports: Sequence[str]) -> Attached:
+    """Get a VM's interface ready; its rules are applied by :func:`sync` when all interfaces are known.
+
+    :raises NotFoundError: code ``network.not_found``;  :raises ConflictError: code ``ipam.taken``, ``ipam.full``
+    """
+    network = model.load(root, wanted["name"])
+    link.up(root, network)
+    tap = tap_name(vm.id, number)
+    details = {"mac": mac, "tap": tap, "ports": list(ports)}
+    address = ipam.acquire(root, network, f"{vm.id}/{number}", details, wanted=str(wanted.get("ip", "")),
+                           complete=lambda lease: {**lease, "address6": _address6(network, wanted, lease["address"])}
+                           )["address"]
+    address6 = _address6(network, wanted, address)
+    home = link.run_directory(root, network)
+    gone: tuple[str, ...] = ()
+    server = None
+    if network.get("dns"):
+        names = [vm.values.get("hostname", vm.name), vm.name, *wanted.get("aliases", [])]
+        lines = [f"{address} {' '.join(dict.fromkeys(names))}"]
+        lines += [f"{address6} {' '.join(dict.fromkeys(names))}"] if address6 else []
+        write_bytes(home / "hosts" / vm.id, ("\n".join(lines) + "\n").encode(), mode=0o644)
+        write_bytes(home / "dhcp" / vm.id, f"{mac},{address},{vm.name}\n".encode(), mode=0o644)
+        gone = (str(home / "hosts" / vm.id), str(home / "dhcp" / vm.id))
+        server = link.reload_server(root, network)
+    dns = wanted.get("dns") or (network.gateway if network.get("dns") else "")
+    gateway = wanted.get("gateway") or ("" if network.get("internal") or number else network.gateway)
+    interface = Interface(address, network.prefix, gateway, dns, address6=address6,
+                          prefix6=ipaddress.ip_network(network.get("subnet6") or "::/64").prefixlen)
+    nic = Nic(mac, tap=f"{tap}:{network.bridge}:{1 if network.get('isolated') else 0}:{network.get('mtu')}",
+              network=network.name, address=address)
+    record = {"network": network.name, "address": address, "mac": mac, "interface": tap, "gateway": network.gateway,
+              "address6": address6, "bridge": network.bridge, "ports": list(ports)}
+    return Attached(nic, interface, record, gone, f"{server.pid}:{server.start}" if server else "")
+
+
+def _address6(network: model.Network, wanted: Mapping[str, Any], address: str) -> str:
+    """The IPv6 address: the wanted one, else the subnet's prefix with the IPv4 address in the low bits."""
+    if wanted.get("ip6"):
+        return str(wanted["ip6"]).partition("/")[0]
+    if not network.get("subnet6"):
+        return ""
+    subnet6 = ipaddress.IPv6Network(network.get("subnet6"))
+    return str(subnet6.network_address + int(ipaddress.IPv4Address(address)) % subnet6.num_addresses)
+
+
+def attachments(root: Root, networks: Sequence[model.Network], starting: str = "") -> list[Attachment]:
+    """The interfaces of running VMs, and of the one that is starting."""
+    result = []
+    running: dict[str, bool] = {starting: True}
+    for network in networks:
+        for key, lease in ipam.leases(root, network.name).items():
+            vm_id = key.partition("/")[0]
+            if vm_id not in running:
+                running[vm_id] = _runs(root.vms / vm_id)
+            if running[vm_id]:
+                ports = tuple(port for text in lease.get("ports", []) for port in parse_port(text))
+                result.append(Attachment(network.name, network.bridge, lease["tap"], lease["mac"], lease["address"],
+                                         ports, lease.get("address6", "")))
+    return result
+
+
+def _runs(directory: Path) -> bool:
+    try:
+        status = records.status_of(records.read(directory).state)
+    except Exception:
+        return False
+    return status in (*records.RUNNING, "restarting")
+
+
+def sync(root: Root, *, starting: str = "") -> None:
+    """Apply the packet rules that the running VMs need, as a whole."""
+    with lock(root.locks / "network-rules", timeout=60):
+        networks = model.load_all(root)
+        firewall.apply(prefix(root), networks, attachments(root, networks, starting))
+
+
+def cleanup(root: Root, vm: Vm, attached: Sequence[Attached]) -> list[dict[str, Any]]:
+    """The commands that take a VM's rules away when it has ended; their input is written beside its record."""
+    items = [_as_attachment(item) for item in attached]
+    down = firewall.render_down(prefix(root), items)
+    lines = ["*filter", *(f"-D {prefix(root)}-SPOOF {rule}" for item in items for rule in firewall.spoof_rules(item))]
+    commands: list[dict[str, Any]] = []
+    for name, text, words in (("rules.down", down, ("--noflush", "-w", "10")),
+                              ("bridge.down", "\n".join(lines) + "\n", ("--noflush",))):
+        if text:
+            path = vm.directory / name
+            records.write_loose(path, text.encode())
+            program = "iptables-restore" if name == "rules.down" else "ebtables-restore"
+            commands.append({"argv": [find_program(program), *words], "stdin": str(path)})
+    return commands
+
+
+def _as_attachment(item: Attached) -> Attachment:
+    record = item.record
+    ports = tuple(port for text in record["ports"] for port in parse_port(text))
+    return Attachment(record["network"], record["bridge"], record["interface"], record["mac"], record["address"], ports,
+                      record["address6"])

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Addresses: who has which. A lease belongs to a VM's interface until the VM is removed, so that a restarted VM
+keeps its address; what removed VMs had is handed out again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network, directory
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, read_json, write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+
+Leases = dict[str, dict[str, Any]]
+
+
+def choose(network: Network, taken: Collection[int], *, wanted: str = "", before: str = "") -> str:
+    """An address: the wanted one, else the one before, else the lowest free one. Pure.
+
+    :param taken: addresses in use, as numbers
+    :raises UsageError: code ``ipam.outside``
+    :raises ConflictError: code ``ipam.taken`` or ``ipam.full``
+    """
+    subnet = ipaddress.IPv4Network(network.subnet)
+    inside = ipaddress.IPv4Network(network.values.get("ip_range") or network.subnet)
+    reserved = {int(subnet.network_address), int(subnet.broadcast_address), int(ipaddress.IPv4Address(network.gateway))}
+    if wanted:
+        address = ipaddress.IPv4Address(wanted.partition("/")[0])
+        if address not in subnet or int(address) in reserved:
+            raise UsageError(f"{wanted} is not an address for VMs in network {network.name} ({network.subnet})",
+                             code="ipam.outside")
+        if int(address) in taken:
+            raise ConflictError(f"{wanted} is in use in network {network.name}", code="ipam.taken",
+                                hint="choose another address, or leave it out")
+        return str(address)
+    blocked = reserved.union(taken)
+    if before and ipaddress.IPv4Address(before) in inside and int(ipaddress.IPv4Address(before)) not in blocked:
+        return before
+    for number in range(int(inside.network_address), int(inside.broadcast_address) + 1):
+        if number not in blocked:
+            return str(ipaddress.IPv4Address(number))
+    raise ConflictError(f"network {network.name} has no free address left in {inside}", code="ipam.full",
+                        hint="remove VMs, or use a larger subnet")
+
+
+def number(address: str) -> int:
+    """An IPv4 address as a number."""
+    a, b, c, d = address.split(".")
+    return int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
+
+
+def leases(root: Root, name: str) -> Leases:
+    """Who has which address: {"VM/interface number": {"address", "mac", ...}}."""
+    found = read_json(directory(root, name) / "leases.json")
+    return found if isinstance(found, dict) else {}
+
+
+def acquire(root: Root, network: Network, key: str, lease: Mapping[str, Any], *, wanted: str = "",
+            complete: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> dict[str, Any]:
+    """Give ``key`` an address and remember the lease; leases of VMs that are gone are dropped on the way.
+
+    :param complete: adds what follows from the address
+    """
+    with lock(directory(root, network.name) / "lock", timeout=30):
+        known = {other: item for other, item in leases(root, network.name).items()
+                 if other == key or (root.vms / other.partition("/")[0]).is_dir()}
+        before = known.pop(key, {}).get("address", "")
+        taken = {number(item["address"]) for item in known.values()}
+        address = choose(network, taken, wanted=wanted, before=before)
+        known[key] = complete({**lease, "address": address})
+        write_json(directory(root, network.name) / "leases.json", known)
+    return known[key]
+
+
+def release(root: Root, name: str, vm_id: str) -> None:
+    """Drop the leases of a removed VM."""
+    with lock(directory(root, name) / "lock", timeout=30):
+        known = leases(root, name)
+        kept = {key: item for key, item in known.items() if key.partition("/")[0] != vm_id}
+        if kept != known:
+            write_json(directory(root, name) / "leases.json", kept)

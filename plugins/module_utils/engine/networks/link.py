@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Interfaces and the name server of a network. Everything here can be repeated: a reboot of the host loses it all.
+
+Interfaces are made by one ``ip -batch`` (3 ms); importing pyroute2 alone would cost a hundred times that.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
+from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network
+from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json, write_bytes, write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+
+SIGHUP, SIGTERM = 1, 15
+
+
+def is_up(network: Network) -> bool:
+    """Whether the bridge exists (in this network namespace)."""
+    return exists(network.bridge)
+
+
+def exists(interface: str) -> bool:
+    """Whether the interface exists, in the namespace of this process (a mounted /sys may show another one)."""
+    import socket
+
+    try:
+        return socket.if_nametoindex(interface) > 0
+    except OSError:
+        return False
+
+
+def commands(network: Network) -> Iterator[str]:
+    """The ``ip`` commands that make the bridge. Pure."""
+    bridge, mtu = network.bridge, network.get("mtu")
+    yield f"link add {bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+    yield f"link set dev {bridge} mtu {mtu}"
+    yield f"link set dev {bridge} alias uni-{network.name}"
+    yield f"address add {network.gateway}/{network.prefix} dev {bridge}"
+    if network.get("subnet6"):
+        subnet6 = ipaddress.ip_network(network.get("subnet6"))
+        yield f"-6 address add {subnet6.network_address + 1}/{subnet6.prefixlen} dev {bridge} nodad"
+    yield f"link set dev {bridge} up"
+    vxlan = network.get("vxlan")
+    if vxlan:
+        local = f" local {vxlan['local']}" if vxlan["local"] else ""
+        yield f"link add {vxlan_name(network)} type vxlan id {vxlan['id']} dstport {vxlan['port']}{local}"
+        yield f"link set dev {vxlan_name(network)} master {bridge}"
+        yield f"link set dev {vxlan_name(network)} up"
+
+
+def vxlan_name(network: Network) -> str:
+    """The interface name of a network's VXLAN port."""
+    return "ux" + network.bridge[2:]
+
+
+def up(root: Root, network: Network) -> None:
+    """Make the bridge, its address, forwarding, the VXLAN port and the name server, where they are missing.
+
+    :raises HostError: code ``network.permission``, ``network.ip``, ``network.dnsmasq``
+    """
+    if not is_up(network):
+        if os.geteuid() != 0:
+            raise HostError("bridge networks need root", code="network.permission",
+                            hint="use the network `user`, or sudo")
+        _ip(list(commands(network)))
+        for remote in (network.get("vxlan") or {}).get("remotes", []):
+            _tool("bridge", "fdb", "append", "00:00:00:00:00:00", "dev", vxlan_name(network), "dst", remote)
+        _sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1
+        _sysctl("net/ipv4/ip_forward", "1")
+        if network.get("subnet6"):
+            _sysctl("net/ipv6/conf/all/forwarding", "1")
+    if network.get("dns") and not server_running(root, network):
+        _start_server(root, network)
+
+
+def down(root: Root, network: Network) -> None:
+    """Remove everything that :func:`up` made."""
+    server = _server(root, network)
+    if server is not None and server.kill(SIGTERM):
+        server.wait(10)
+    import shutil
+
+    shutil.rmtree(run_directory(root, network), ignore_errors=True)
+    lines = [f"link delete {name}" for name in (vxlan_name(network), network.bridge)
+             if exists(name)]
+    if lines:
+        _ip(lines)
+
+
+def run_directory(root: Root, network: Network) -> Path:
+    """Files of the name server; its own user must reach them."""
+    return root.run / f"net-{network.name}"
+
+
+def server_running(root: Root, network: Network) -> bool:
+    """Whether the name server runs."""
+    server = _server(root, network)
+    return server is not None and server.alive()
+
+
+def _server(root: Root, network: Network) -> Identity | None:
+    return Identity.from_record(read_json(run_directory(root, network) / "server.json"))
+
+
+def reload_server(root: Root, network: Network) -> Identity | None:
+    """Make the name server forget names whose file is gone; who it is."""
+    server = _server(root, network)
+    if server is not None:
+        server.kill(SIGHUP)
+    return server
+
+
+def server_identity(root: Root, network: Network) -> Identity | None:
+    """Who the name server is."""
+    return _server(root, network)
+
+
+def server_arguments(root: Root, network: Network) -> list[str]:
+    """dnsmasq's command line: names from one file per VM, everything else from the host's own resolver. Pure."""
+    home = run_directory(root, network)
+    subnet = ipaddress.ip_network(network.subnet)
+    words = ["--conf-file=/dev/null", "--no-hosts", "--bind-interfaces", f"--listen-address={network.gateway}",
+             "--except-interface=lo", f"--pid-file={home}/pid", f"--hostsdir={home}/hosts",
+             f"--dhcp-hostsdir={home}/dhcp", f"--dhcp-range={subnet.network_address},static,{subnet.netmask},12h",
+             f"--dhcp-option=option:router,{network.gateway}", f"--dhcp-option=option:dns-server,{network.gateway}",
+             "--leasefile-ro", "--domain-needed", "--bogus-priv", "--no-ping", "--cache-size=1000", "--local-ttl=5",
+             f"--dhcp-option=option:mtu,{network.get('mtu')}", "--user=root" if _private(home) else "--user=nobody"]
+    return [*words, "--no-resolv"] if network.get("internal") else words
+
+
+def _private(home: Path) -> bool:
+    """Whether another user could not reach the files: then dnsmasq has to stay root to read them."""
+    return any(not parent.stat().st_mode & 0o001 for parent in home.parents)
+
+
+def _start_server(root: Root, network: Network) -> None:
+    program = find_program("dnsmasq")
+    if not program:
+        raise HostError("dnsmasq is not installed", code="network.dnsmasq",
+                        hint="install it: apt install dnsmasq-base, or create the network with dns: false")
+    home = run_directory(root, network)
+    for path in (home, home / "hosts", home / "dhcp"):
+        path.mkdir(mode=0o755, exist_ok=True)
+        path.chmod(0o755)
+    write_bytes(home / "hosts" / "gateway", f"{network.gateway} gateway.{network.name} host.uni.internal\n".encode(),
+                mode=0o644)
+    done = subprocess.run([program, *server_arguments(root, network)], capture_output=True, text=True, timeout=30,
+                          check=False)
+    if done.returncode:
+        raise HostError(f"the name server of network {network.name} did not start: {done.stderr.strip()[:300]}",
+                        code="network.dnsmasq", hint="create the network with dns: false to do without")
+    server = Identity.of(int((home / "pid").read_text()))
+    write_json(home / "server.json", {"pid": server.pid, "start": server.start, "boot": server.boot})
+
+
+def _ip(lines: list[str]) -> None:
+    _tool("ip", "-batch", "-", text="\n".join(lines) + "\n")
+
+
+def _tool(name: str, *arguments: str, text: str = "") -> None:
+    program = find_program(name)
+    if not program:
+        raise HostError(f"{name} is not installed", code="network.ip", hint="install it: apt install iproute2")
+    done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise HostError(f"{name} could not set up the network: {done.stderr.strip()[:300]}", code="network.ip")
+
+
+def _sysctl(name: str, value: str) -> None:
+    path = Path("/proc/sys") / name
+    try:
+        if path.read_text().strip() != value:
+            path.write_text(value)
+    except OSError as error:
+        raise HostError(f"cannot set {path}: {error.strerror}", code="network.sysctl") from error
+
+
+def host_subnets() -> list[str]:
+    """The IPv4 subnets that this host has routes for."""
+    program = find_program("ip")
+    if not program:
+        return []
+    done = subprocess.run([program, "-4", "route", "show", "table", "main"], capture_output=True, text=True, timeout=30,
+                          check=False)
+    words = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    return [word for word in words if word[0].isdigit()]

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bridges, addresses, names, published ports: Uni's own kernel and a small server, in a network namespace."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, UniError
+from ansible_collections.uni.engine.plugins.module_utils.engine.guests import uni
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api as networks
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+
+from .conftest import TOP, Host
+
+CLONE_NEWNET = 0x40000000
+KERNEL = TOP / "kernel" / "build" / "uni.elf"
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ext2 disk with the server, and a kernel to run it."""
+    if not KERNEL.exists():
+        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
+    home = tmp_path_factory.mktemp("disk")
+    (home / "tree" / "bin").mkdir(parents=True)
+    subprocess.run(["gcc", "-O2", "-static", "-o", home / "tree/bin/server", Path(__file__).with_name("server.c")],
+                   check=True)
+    image = home / "disk.ext2"
+    subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-d", home / "tree", image, "4M"], check=True)
+    return image
+
+
+@pytest.fixture
+def net(host: Host) -> Iterator[Host]:
+    """The host in a network namespace of its own, whose FORWARD policy is DROP (as Docker leaves it)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    assert libc.unshare(CLONE_NEWNET) == 0
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        subprocess.run(["iptables", "-P", "FORWARD", "DROP"], check=True)
+        yield host
+        for state in api.list_vms(host.root, everything=True):
+            api.remove(host.root, str(state["id"]), force=True)
+        for network in networks.list_networks(host.root):
+            networks.ensure_absent(host.root, network["name"])
+        for tool in ("iptables-save", "ebtables-save"):
+            assert "UNI" not in subprocess.run([tool], capture_output=True, text=True, check=True).stdout
+        links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
+        assert len(links) == 1, links
+        assert list(host.root.networks.iterdir()) == [] and not list(host.root.run.glob("net-*"))
+    finally:
+        libc.setns(before, CLONE_NEWNET)
+        os.close(before)
+
+
+def server(disk: Path, name: str, *args: str, **options: object) -> VmSpec:
+    base = {"kernel": str(KERNEL), "volumes": [f"{disk}:/unused:ro"], "memory": "32M", "args": list(args),
+            "kernel_args": "root=/dev/vda ro", "command": ["/bin/server"], "stop_timeout": 1}
+    return VmSpec.parse(name, {**base, **options})
+
+
+def start(net: Host, disk: Path, name: str, *networks_: str, **options: object) -> str:
+    """A running server's address."""
+    spec = server(disk, name, networks=list(networks_), health_check={"test": "log:listening"}, **options)
+    vm = api.run(net.root, spec)
+    api.wait_for(net.root, name, "healthy", timeout=60)
+    return str(vm["addresses"][0]["address"])
+
+
+def ask(address: str, port: int) -> str:
+    with socket.create_connection((address, port), timeout=10) as sock:
+        sock.settimeout(10)
+        return sock.recv(100).decode().strip()
+
+
+def from_guest(net: Host, disk: Path, address: str, port: int, *networks_: str) -> tuple[int, str]:
+    """A guest that connects: its exit status and its console."""
+    name = f"client-{time.monotonic_ns():x}"
+    api.run(net.root, server(disk, name, address, str(port), networks=list(networks_)))
+    code = int(api.wait(net.root, name, timeout=60)["code"])
+    text = b"".join(line.raw() for line in api.logs(net.root, name)).decode().strip().splitlines()[-1]
+    api.remove(net.root, name, force=True)
+    return code, text
+
+
+def test_a_port_is_reached_from_everywhere(net: Host, disk: Path) -> None:
+    assert networks.ensure_present(net.root, NetworkSpec.parse("front")).changed
+    assert not networks.ensure_present(net.root, NetworkSpec.parse("front")).changed
+    address = start(net, disk, "web", "front", ports=["8080:80", "127.0.0.1:8081:80"])
+    gateway = networks.inspect(net.root, "front")["gateway"]
+    assert ask(address, 80) == f"hello {gateway}"
+    assert ask("127.0.0.1", 8080).startswith("hello") and ask("127.0.0.1", 8081).startswith("hello")
+    assert ask(gateway, 8080).startswith("hello")
+    code, text = from_guest(net, disk, address, 80, "front")
+    assert code == 0 and text.startswith("hello 10.89.0.")
+    assert from_guest(net, disk, gateway, 8080, "front")[0] == 0, "hairpin"
+    assert from_guest(net, disk, gateway, 8081, "front")[0] == 1, "127.0.0.1 is not for others"
+    with pytest.raises(ConflictError) as caught:
+        api.run(net.root, server(disk, "second", networks=["front"], ports=["8080:80"]))
+    assert caught.value.code == "port.in_use" and "web" in caught.value.message
+
+
+def test_names_come_and_go(net: Host, disk: Path) -> None:
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    spec = server(disk, "web", networks=[{"name": "front", "ip": "10.89.0.77", "aliases": ["shop"]}])
+    assert api.run(net.root, spec)["addresses"][0]["address"] == "10.89.0.77"
+
+    def lookup(name: str) -> bool:
+        done = subprocess.run(["busybox", "nslookup", name, "10.89.0.1"], capture_output=True, text=True, check=False)
+        return "10.89.0.77" in done.stdout
+
+    assert lookup("web") and lookup("shop") and not lookup("nobody")
+    api.stop(net.root, "web")
+    assert not lookup("web")
+    assert api.start(net.root, "web").vm["addresses"][0]["address"] == "10.89.0.77" and lookup("web")
+    with pytest.raises(ConflictError):
+        api.run(net.root, server(disk, "thief", networks=[{"name": "front", "ip": "10.89.0.77"}]))
+
+
+def test_networks_are_isolated_from_each_other(net: Host, disk: Path) -> None:
+    for name in ("front", "back"):
+        networks.ensure_present(net.root, NetworkSpec.parse(name))
+    networks.ensure_present(net.root, NetworkSpec.parse("quiet", {"isolated": True}))
+    address = start(net, disk, "web", "front")
+    assert from_guest(net, disk, address, 80, "back")[0] == 1
+    assert from_guest(net, disk, address, 80, "front")[0] == 0
+    with pytest.raises(ConflictError):
+        networks.ensure_absent(net.root, "front")
+
+
+def test_a_guest_does_not_reach_the_host(net: Host, disk: Path) -> None:
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    with socket.create_server(("0.0.0.0", 7777)):
+        assert from_guest(net, disk, "10.89.0.1", 7777, "front")[0] == 1
+        networks.ensure_present(net.root, NetworkSpec.parse("front", {"host_access": True}))
+        assert from_guest(net, disk, "10.89.0.1", 7777, "front")[0] == 2  # connected, nobody answers
+
+
+def test_a_wrong_address_gets_nowhere(net: Host, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest that gives itself another address than its lease: the bridge drops what it sends."""
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    address = start(net, disk, "web", "front")
+    assert from_guest(net, disk, address, 80, "front")[0] == 0
+    monkeypatch.setattr(uni, "_addresses", lambda number, interface, hostname: iter(
+        [("ip", f"10.89.0.66::10.89.0.1:255.255.255.0:liar:eth{number}:off")]))
+    code, text = from_guest(net, disk, address, 80, "front")
+    assert code == 1 and "connect" in text
+
+
+def test_rules_go_with_a_vm_that_dies(net: Host, disk: Path) -> None:
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    start(net, disk, "web", "front", ports=["8080:80"])
+    vm = api.resolve_vm(net.root, "web")
+    qemu = vm.qemu()
+    assert qemu is not None and qemu.kill(9)
+    api.wait(net.root, "web", timeout=60)
+    keeper = vm.keeper()
+    assert keeper is None or keeper.wait(30)
+    saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    assert "8080" not in saved
+    assert vm.id[:8] not in subprocess.run(["ebtables-save"], capture_output=True, text=True, check=True).stdout
+    assert vm.id[:8] not in subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
+
+
+def test_ports_change_while_it_runs(net: Host, disk: Path) -> None:
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    start(net, disk, "web", "front", ports=["8080:80"])
+    first = api.info(api.resolve_vm(net.root, "web"))
+    after = api.ensure(net.root, server(disk, "web", networks=["front"], ports=["9090:80"])).vm
+    assert after["pid"] == first["pid"] and ask("127.0.0.1", 9090).startswith("hello")
+    with pytest.raises(OSError):
+        ask("127.0.0.1", 8080)
+
+
+def test_unknown_network_leaves_nothing(net: Host, disk: Path) -> None:
+    with pytest.raises(UniError) as caught:
+        api.run(net.root, server(disk, "web", networks=["nowhere"]))
+    assert caught.value.code == "network.not_found" and api.list_vms(net.root, everything=True) == []

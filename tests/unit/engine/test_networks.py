@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Networks: specification, plan, addresses and rules as pure functions; leases under concurrency."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, NotFoundError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network, NetworkSpec
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_port
+
+NET = Network("front", "ub1", "10.1.0.0/29", "10.1.0.1")
+WEB = Attachment("front", "ub1", "ut1", "52:54:00:00:00:01", "10.1.0.2", parse_port("127.0.0.1:8080:80"))
+
+
+@pytest.mark.parametrize("options", [
+    {"subnet": "10.0.0.1/24"}, {"subnet": "10.0.0.0/31"}, {"subnet": "fd00::/64"}, {"subnet": "x"}, {"mtu": 100},
+    {"ip_range": "10.0.0.0/28"}, {"subnet": "10.0.0.0/24", "ip_range": "10.0.1.0/28"}, {"internal": "yes"},
+    {"gateway": "g"}, {"colour": 1},
+    {"vxlan": {"id": 0}}, {"vxlan": {"id": 1, "x": 2}}, {"vxlan": {"id": 1, "remotes": ["x"]}},
+    {"subnet6": "10.0.0.0/24"},
+])
+def test_bad_options(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        NetworkSpec.parse("front", options)
+
+
+@pytest.mark.parametrize("name", ["user", "none", "host", "tap", "Front", "a/b", ""])
+def test_bad_names(name: str) -> None:
+    with pytest.raises(UsageError):
+        NetworkSpec.parse(name)
+
+
+def test_plan() -> None:
+    spec = NetworkSpec.parse("front", {"subnet": "10.1.0.0/29"})
+    assert [a.kind for a in model.plan_network(spec, None, []).actions] == ["create"]
+    assert not model.plan_network(spec, NET, ["web"]).changed
+    assert not model.plan_network(NetworkSpec.parse("front", {"internal": False, "mtu": 1500}), NET, ["web"]).changed
+    live = model.plan_network(NetworkSpec.parse("front", {"internal": True}), NET, ["web"])
+    assert [a.kind for a in live.actions] == ["update"] and live.actions[0].live
+    move = NetworkSpec.parse("front", {"subnet": "10.2.0.0/24"})
+    assert [a.kind for a in model.plan_network(move, NET, []).actions] == ["recreate"]
+    with pytest.raises(ConflictError) as caught:
+        model.plan_network(move, NET, ["web"])
+    assert "web" in caught.value.message
+
+
+def test_subnets_do_not_overlap() -> None:
+    assert model.choose_subnet([]) == "10.89.0.0/24"
+    assert model.choose_subnet(["10.89.0.0/23", "10.89.2.7"]) == "10.89.3.0/24"
+    with pytest.raises(ConflictError):
+        model.choose_subnet(["10.0.0.0/8"])
+
+
+def test_addresses() -> None:
+    taken = {ipam.number("10.1.0.2")}
+    assert ipam.choose(NET, set()) == "10.1.0.2" and ipam.choose(NET, taken) == "10.1.0.3"
+    assert ipam.choose(NET, taken, before="10.1.0.5") == "10.1.0.5"
+    assert ipam.choose(NET, taken, before="10.1.0.2") == "10.1.0.3"
+    assert ipam.choose(NET, taken, wanted="10.1.0.6/29") == "10.1.0.6"
+    with pytest.raises(ConflictError):
+        ipam.choose(NET, taken, wanted="10.1.0.2")
+    for outside in ("10.1.0.1", "10.1.0.0", "10.1.0.7", "10.2.0.2"):
+        with pytest.raises(UsageError):
+            ipam.choose(NET, set(), wanted=outside)
+    with pytest.raises(ConflictError):
+        ipam.choose(NET, {ipam.number(f"10.1.0.{n}") for n in range(2, 7)})
+    narrow = Network("front", "ub1", "10.1.0.0/24", "10.1.0.1", {"ip_range": "10.1.0.128/30"})
+    assert ipam.choose(narrow, set()) == "10.1.0.128"
+
+
+def test_no_address_is_handed_out_twice_and_freed_ones_are_reused(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    network = Network("big", "ub1", "10.1.0.0/16", "10.1.0.1")
+    model.directory(root, "big").mkdir(parents=True)
+    ids = [f"{number:012x}" for number in range(120)]
+    for vm_id in ids:
+        (root.vms / vm_id).mkdir()
+    found: list[str] = []
+
+    def take(mine: list[str]) -> None:
+        found.extend(ipam.acquire(root, network, f"{vm_id}/0", {"mac": "m"})["address"] for vm_id in mine)
+
+    threads = [threading.Thread(target=take, args=(ids[start::6],)) for start in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 120 and max(map(ipam.number, found)) == ipam.number("10.1.0.121")
+    again = ipam.acquire(root, network, f"{ids[7]}/0", {"mac": "m"})["address"]
+    assert again in found, "a restarted VM keeps its address"
+    ipam.release(root, "big", ids[7])
+    (root.vms / "f").mkdir()
+    assert ipam.acquire(root, network, "f/0", {"mac": "m"})["address"] == again
+    (root.vms / ids[9]).rmdir()  # removed by --rm: nobody released its lease
+    lost = ipam.leases(root, "big")[f"{ids[9]}/0"]["address"]
+    (root.vms / "e").mkdir()
+    assert ipam.acquire(root, network, "e/0", {"mac": "m"})["address"] == lost
+
+
+def test_rules_publish_isolate_and_come_off_again() -> None:
+    other = Network("back", "ub2", "10.2.0.0/24", "10.2.0.1", {"internal": True, "isolated": True})
+    text = firewall.render("UNI-x", [NET, other], [WEB], firewall.JUMPS)
+    assert text.count("COMMIT") == 2 and "-I FORWARD 1 -j UNI-x-FWD" in text
+    assert "-A UNI-x-DNAT -d 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.1.0.2:80" in text
+    assert "-A UNI-x-FWD -i ub1 -o ub2 -m conntrack ! --ctstate DNAT -j DROP" in text
+    assert "-A UNI-x-FWD -i ub2 -j DROP" in text and "-A UNI-x-FWD -i ub2 -o ub2 -j ACCEPT" not in text
+    assert "-A UNI-x-POST -s 10.2.0.0/24 ! -o ub2 -j MASQUERADE" not in text
+    assert "-I FORWARD" not in firewall.render("UNI-x", [NET], [WEB], [])
+    added = {line[3:] for line in text.splitlines() if line.startswith("-A")}
+    removed = {line[3:] for line in firewall.render_down("UNI-x", [WEB]).splitlines() if line.startswith("-D")}
+    assert removed and removed <= added
+    assert firewall.render_down("UNI-x", []) == ""
+    gone = firewall.render_removal("UNI-x", firewall.JUMPS).splitlines()
+    assert gone.index("-D FORWARD -j UNI-x-FWD") < gone.index("-X UNI-x-FWD")
+
+
+def test_spoofing_is_dropped_before_anything_is_allowed() -> None:
+    rules = list(firewall.spoof_rules(WEB))
+    assert rules[0] == "-i ut1 -s ! 52:54:00:00:00:01 -j DROP" and rules[-1] == "-i ut1 -j DROP"
+    assert rules.index("-i ut1 -p IPv4 --ip-src ! 10.1.0.2 -j DROP") < rules.index("-i ut1 -p IPv4 -j RETURN")
+
+
+def test_interface_names_fit_and_differ(tmp_path: Path) -> None:
+    names = {model.bridge_name(Root(tmp_path / str(n)), "a-network-with-a-rather-long-name") for n in range(50)}
+    assert len(names) == 50 and all(len(name) <= 15 for name in names)
+    options = {"vxlan": {"id": 7, "remotes": [], "local": "", "port": 4789}}
+    vxlan = Network("v", "ub0123456789", "10.1.0.0/24", "10.1.0.1", options)
+    assert len(link.vxlan_name(vxlan)) <= 15
+    assert any("type vxlan id 7 dstport 4789" in line for line in link.commands(vxlan))
+
+
+def test_unknown_network(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        model.load(Root(tmp_path), "nowhere")
