@@ -140,5 +140,6 @@ void rtc_start(void)
     timer_init(&next_edge, ask_for_edge);
     if (!present || irq_register(RTC_GSI, false, edge_interrupt, NULL))
         return;
-    ask_for_edge(&next_edge);
+    // Not at once: the program shall start first.
+    timer_arm(&next_edge, clock_mono_ns() + NSEC_PER_SEC / 20);
 }

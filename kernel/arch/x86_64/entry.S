@@ -41,6 +41,13 @@
     popq %rax
 .endm
 
+// A trap from ring 3 leaves a null SS, SYSCALL a flat one. An emulator that keys its translations by SS's attributes would
+// translate whatever both reach twice.
+.macro LOAD_SS
+    movl $KERNEL_DS, %eax
+    movl %eax, %ss
+.endm
+
     .text
 // One stub of 16 bytes for each vector. Those without an error code push 0 for it.
     .balign 16
@@ -77,6 +84,7 @@ trap_entry:
     movq %rsp, %rdi
     testb $3, R_CS(%rsp)
     jz 2f
+    LOAD_SS
     xorl %ebp, %ebp                 // the chain of frames ends here; a trap in the kernel keeps it whole
 2:  call trap_dispatch
     testb $3, R_CS(%rsp)
@@ -95,6 +103,7 @@ irq_entry:
     movq %rsp, %rdi
     testb $3, R_CS(%rsp)
     jz 2f
+    LOAD_SS
     xorl %ebp, %ebp
 2:  call irq_dispatch
     testb $3, R_CS(%rsp)

@@ -14,7 +14,7 @@
 #include "spinlock.h"
 
 enum { LAPIC_TIMER_INIT = 0x380, LAPIC_TIMER_NOW = 0x390, LAPIC_TIMER_DIV = 0x3e0, DIV_1 = 0xb, DIV_128 = 0xa };
-#define CALIBRATE_NS 1000000u
+#define CALIBRATE_NS 200000u
 
 // Shared with the vDSO, read only: see include/time.h. Written with interrupts off.
 static union {
@@ -91,27 +91,6 @@ static void timer_set(u32 div, u32 count)
     lapic_write(LAPIC_TIMER_INIT, count);
 }
 
-// A hardware access costs more than an interrupt too many now and then: a later deadline than the one set is left to the
-// handler, which programs the next one anyway.
-void arch_timer_program(u64 deadline_ns)
-{
-    u64 flags = irq_save();
-    if (deadline_ns < timer_deadline) {
-        u64 now = clock_mono_ns();
-        u64 delta = deadline_ns > now ? deadline_ns - now : 1;
-        if (delta < BIT(32)) {
-            timer_set(DIV_1, (u32)delta);
-        } else {
-            delta = MIN(delta / 128, BIT(32) - 1);
-            timer_set(DIV_128, (u32)delta);
-        }
-        timer_deadline = deadline_ns;
-    }
-    irq_restore(flags);
-}
-
-void arch_timer_fired(void) { timer_deadline = NO_DEADLINE; }
-
 struct sample {
     u64 tsc;
     u32 count;
@@ -134,6 +113,16 @@ static struct sample sample(void)
     return best;
 }
 
+// The first look is short, because the boot waits for it; the counter then runs on until somebody needs the timer, and the
+// second look over that longer time is the better one.
+static struct sample calibration_start;
+static bool calibrating;
+
+static u64 rate_since(const struct sample *s, const struct sample *e)
+{
+    return ((u64)(s->count - e->count) << 32) / (e->tsc - s->tsc);
+}
+
 static u64 calibrate(void)
 {
     timer_set(DIV_1, ~0u);
@@ -141,9 +130,43 @@ static u64 calibrate(void)
     do {
         e = sample();
     } while (s.count - e.count < CALIBRATE_NS);
-    timer_set(DIV_1, 0);
-    return ((u64)(s.count - e.count) << 32) / (e.tsc - s.tsc);
+    calibration_start = s;
+    calibrating = true;
+    return rate_since(&s, &e);
 }
+
+// Interrupts off, just before the timer is set for the first time.
+static void calibrate_again(void)
+{
+    struct sample e = sample();
+    calibrating = false;
+    u32 ns = calibration_start.count - e.count;
+    if (e.count && ns > CALIBRATE_NS)       // 0: it ran out, after 4.3 s
+        clock_set_rate(rate_since(&calibration_start, &e));
+}
+
+// A hardware access costs more than an interrupt too many now and then: a later deadline than the one set is left to the
+// handler, which programs the next one anyway.
+void arch_timer_program(u64 deadline_ns)
+{
+    u64 flags = irq_save();
+    if (unlikely(calibrating))
+        calibrate_again();
+    if (deadline_ns < timer_deadline) {
+        u64 now = clock_mono_ns();
+        u64 delta = deadline_ns > now ? deadline_ns - now : 1;
+        if (delta < BIT(32)) {
+            timer_set(DIV_1, (u32)delta);
+        } else {
+            delta = MIN(delta / 128, BIT(32) - 1);
+            timer_set(DIV_128, (u32)delta);
+        }
+        timer_deadline = deadline_ns;
+    }
+    irq_restore(flags);
+}
+
+void arch_timer_fired(void) { timer_deadline = NO_DEADLINE; }
 
 // kHz of the TSC by CPUID: 0x15 (crystal ratio), 0x40000010 (VMware's leaf, which KVM offers too); 0 when neither tells.
 static u64 tsc_khz_cpuid(void)
