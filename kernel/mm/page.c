@@ -218,23 +218,34 @@ static struct page *try_alloc(unsigned order, unsigned flags)
     return pfn ? &vmemmap[pfn] : NULL;
 }
 
-static size_t shrink_all(size_t pages)
+static size_t call_shrinkers(size_t pages)
 {
     size_t got = 0;
+    for (struct list *n = shrinkers.next; n != &shrinkers && got < pages; n = n->next)
+        got += list_entry(n, struct shrinker, node)->shrink(pages - got);
+    return got;
+}
+
+// First what nobody uses; then what is mapped but idle is taken out of the page tables, and the caches are asked again.
+static size_t shrink_all(size_t pages)
+{
     if (shrinking)
         return 0;
     shrinking = true;
-    for (struct list *n = shrinkers.next; n != &shrinkers && got < pages; n = n->next)
-        got += list_entry(n, struct shrinker, node)->shrink(pages - got);
+    size_t got = call_shrinkers(pages);
+    if (!got && vm_unmap_idle(pages))
+        got = call_shrinkers(pages);
     shrinking = false;
     return got;
 }
 
+#define PATIENCE 8                  // rounds of reclaim, with pauses in which dirty pages are written back
+
 struct page *page_alloc(unsigned order, unsigned flags)
 {
     struct page *p = try_alloc(order, flags);
-    for (int i = 0; !p && !(flags & PA_ATOMIC) && i < 8; i++) {
-        if (!shrink_all(32ul << order))
+    for (int i = 0; !p && !(flags & PA_ATOMIC) && i < PATIENCE; i++) {
+        if (!shrink_all(32ul << order) && (cache_pages < 16 || !reclaim_pause()))
             break;
         p = try_alloc(order, flags);
     }

@@ -448,6 +448,22 @@ static void each_file_range(struct inode *ino, u64 first, u64 n, void (*fn)(stru
     spin_unlock(&tree_lock);
 }
 
+// One area after the other, from the one that holds or follows `from`; fn returns false to stop. Returns where it stopped.
+u64 vm_each_file_area(u64 from, bool (*fn)(struct mm *mm, struct vma *v, void *arg), void *arg)
+{
+    u64 at = 0;
+    if (!the_process)
+        return 0;
+    spin_lock(&tree_lock);
+    for (struct vma *v = vm_find(from); v; v = vma_next(v))
+        if (v->file && !(v->flags & (VMA_LOCKED | VMA_SPECIAL)) && !fn(the_mm(), v, arg)) {
+            at = v->end;
+            break;
+        }
+    spin_unlock(&tree_lock);
+    return at;
+}
+
 // Private copies stay, also beyond a new end of the file (Linux drops those; POSIX leaves it open), the file's own pages go.
 static void zap_cached(struct mm *mm, u64 start, u64 end)
 {

@@ -34,6 +34,7 @@ long vm_gap(struct mm *mm, u64 hint, u64 len);                  // a free range:
 bool vm_overlaps(u64 start, u64 end);
 int vm_may_grow(struct mm *mm, u64 pages, u32 prot, u32 flags, bool file);  // RLIMIT_AS, RLIMIT_DATA, overcommit
 void vm_account(struct mm *mm, const struct vma *v, i64 pages);
+u64 vm_each_file_area(u64 from, bool (*fn)(struct mm *mm, struct vma *v, void *arg), void *arg);
 struct vma *vma_next(struct vma *v);
 struct vma *vma_prev(struct vma *v);
 void vma_set_start(struct vma *v, u64 start);
