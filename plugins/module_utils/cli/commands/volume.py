@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uni volume: disks that outlive VMs."""
+
+from __future__ import annotations
+
+import argparse
+
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, show
+from ansible_collections.uni.engine.plugins.module_utils.engine.units import format_size, parse_env
+from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api
+
+
+def volume_create_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument("--size", metavar="SIZE", help="such as 512M (default: 1G); a larger one grows the volume")
+    parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="a label (repeats)")
+
+
+def volume_create(args: argparse.Namespace, ui: Ui) -> int:
+    """Create a volume, or grow it."""
+    labels = None if args.label is None else parse_env(args.label, what="label")
+    result = api.ensure_present(ui.root, api.VolumeSpec.parse(args.name, args.size, labels))
+    volume = result.volume or api.inspect(ui.root, args.name)
+    ui.line({**volume.to_dict(), "changed": result.changed}, volume.name)
+    return 0
+
+
+def volume_ls_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="only volumes with this label (repeats)")
+
+
+def volume_ls(args: argparse.Namespace, ui: Ui) -> int:
+    """Print the volumes."""
+    rows = [v.to_dict() for v in api.list_volumes(ui.root, parse_env(args.label, what="label"))]
+    ui.table(rows, ("NAME", "SIZE", "USED", "CREATED"),
+             [(row["name"], format_size(row["size"]), format_size(row["used"]), row["created"]) for row in rows])
+    return 0
+
+
+def volume_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="+")
+
+
+def volume_inspect(args: argparse.Namespace, ui: Ui) -> int:
+    """Print everything about volumes."""
+    data = [api.inspect(ui.root, name).to_dict() for name in args.name]
+    ui.emit(data, lambda: show(data))
+    return 0
+
+
+def volume_rm_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="+")
+
+
+def volume_rm(args: argparse.Namespace, ui: Ui) -> int:
+    """Remove volumes with their data."""
+    for name in args.name:
+        api.inspect(ui.root, name)
+        api.ensure_absent(ui.root, name)
+    ui.line({"removed": args.name}, "\n".join(args.name))
+    return 0
