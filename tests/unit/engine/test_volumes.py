@@ -131,23 +131,6 @@ def test_an_unclean_volume_is_repaired_before_use(root, tmp_path):
         api.use(root, "data", "0" * 12)
 
 
-def test_only_the_uids_of_its_vms_may_open_it(root, tmp_path):
-    tmp_path.chmod(0o755)
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_mode & 0o001 == 0:
-            parent.chmod(parent.stat().st_mode | 0o001)
-    volume = make(root).volume
-
-    def may(uid, mode):
-        return subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "/usr/bin/test", mode,
-                               volume.path], check=False).returncode == 0
-
-    api.use(root, "data", "0" * 12, uid=70001)
-    assert may(70001, "-r") and may(70001, "-w") and not may(70002, "-r")
-    api.use(root, "data", "1" * 12, uid=70002, read_only=True)
-    assert may(70002, "-r") and not may(70002, "-w") and not may(70001, "-r")
-
-
 def test_two_creators_at_once(root):
     changed = []
     threads = [threading.Thread(target=lambda: changed.append(make(root).changed)) for _index in range(8)]

@@ -61,7 +61,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     start = guests_base.get(effective(values, "guest")).start(guest_spec(vm, [item.interface for item in networks]))
     config = vm.directory / "config" if start.config is not None else None
     if config is not None and start.config is not None:
-        write_loose(config, start.config, uid=vm.uid)
+        write_loose(config, start.config)
     spec = monitors_base.LaunchSpec(
         name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
         cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
@@ -277,7 +277,7 @@ def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
         else:
             from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
-            path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"), uid=vm.uid)
+            path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"))
         yield monitors_base.Disk(path, read_only=rest.endswith(":ro"), **rates)
 
 

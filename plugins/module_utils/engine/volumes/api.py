@@ -2,7 +2,7 @@
 """Volumes: raw ext2 files that outlive VMs.
 
     volumes/NAME/volume.json     size in bytes, labels, time of creation
-    volumes/NAME/data.ext2       the disk, sparse, readable by nobody but root and the VMs that use it
+    volumes/NAME/data.ext2       the disk, sparse, readable by its owner alone
 """
 
 from __future__ import annotations
@@ -178,8 +178,8 @@ def ensure_absent(root: Root, name: str, *, check: bool = False) -> Result:
         return Result(plan, volume)
 
 
-def use(root: Root, name: str, vm_id: str, *, read_only: bool = False, uid: int | None = None) -> Path:
-    """The disk of a volume for a VM that is about to start: checked, and readable by the VM's uid.
+def use(root: Root, name: str, vm_id: str, *, read_only: bool = False) -> Path:
+    """The disk of a volume for a VM that is about to start, checked. QEMU gets it as an open descriptor.
 
     :raises NotFoundError: code ``volume.not_found``
     :raises ConflictError: code ``volume.two_writers``: another running VM writes it, or reads it while this one would
@@ -195,8 +195,6 @@ def use(root: Root, name: str, vm_id: str, *, read_only: bool = False, uid: int 
                                     hint="stop that VM, or mount it read-only (:ro) in both")
         if not others and not read_only:
             repair(volume.path)
-        if uid is not None:
-            _grant(volume.path, {**{u.uid: not u.read_only for u in others if u.uid is not None}, uid: not read_only})
         return volume.path
 
 
@@ -224,7 +222,6 @@ class _User:
     name: str
     running: bool
     read_only: bool
-    uid: int | None
 
 
 def _users(root: Root, name: str) -> list[_User]:
@@ -238,7 +235,7 @@ def _users(root: Root, name: str) -> list[_User]:
             if source == name:
                 status = records.status_of(vm.state)
                 running = status in (*records.RUNNING, "restarting")
-                result.append(_User(vm.id, vm.name, running, rest.endswith(":ro"), vm.uid))
+                result.append(_User(vm.id, vm.name, running, rest.endswith(":ro")))
     return result
 
 
@@ -288,28 +285,6 @@ def _change(root: Root, volume: Volume, spec: VolumeSpec) -> None:
                                 hint="its data is as it was; run the same command again when the cause is gone")
     labels = dict(volume.labels if spec.labels is None else spec.labels)
     write_json(volume.path.parent / "volume.json", {"size": size, "created": volume.created, "labels": labels})
-
-
-def _grant(path: Path, users: Mapping[int, bool]) -> None:
-    """Let these uids read (False) or read and write (True) the file, and nobody else beside its owner.
-
-    A POSIX ACL as acl(5) and the kernel's posix_acl_xattr.h have it: version 2, then entries of tag, permissions, id.
-    The whole list is written each time, so that a uid which is given to another VM later has no access left over.
-    """
-    import struct
-
-    none = 0xFFFFFFFF
-    entries = [(0x01, 6, none)]                                                              # ACL_USER_OBJ
-    entries += [(0x02, 6 if write else 4, uid) for uid, write in sorted(users.items())]      # ACL_USER
-    entries += [(0x04, 0, none), (0x10, 6, none), (0x20, 0, none)]                           # GROUP_OBJ, MASK, OTHER
-    data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
-    try:
-        os.setxattr(path, "system.posix_acl_access", data)
-    except OSError as error:
-        if len(users) > 1:
-            raise HostError(f"cannot give several VMs access to {path}: {error.strerror}", code="volume.acl",
-                            hint="put the root directory on a file system with POSIX ACLs") from error
-        os.chown(path, next(iter(users)), -1)
 
 
 def _tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
