@@ -10,6 +10,7 @@
 #include <linux/mount.h>
 
 void proc_self_init(void);
+void proc_sys_init(void);
 
 static unsigned long kib(u64 bytes) { return (unsigned long)(bytes / 1024); }
 
@@ -108,9 +109,6 @@ static void show_diskstats(struct seqbuf *s)
 }
 
 static void show_hostname(struct seqbuf *s) { seq_printf(s, "%s\n", boot_config.hostname ? boot_config.hostname : "uni"); }
-static void show_random_uuid(struct seqbuf *s);
-static void show_boot_id(struct seqbuf *s);
-
 static void uuid_text(struct seqbuf *s, u8 b[16])
 {
     b[6] = (u8)((b[6] & 15) | 0x40);            // RFC 4122, version 4
@@ -233,6 +231,7 @@ static void disk_files(void)
 void proc_init(void)
 {
     proc_self_init();
+    proc_sys_init();
     for (unsigned n = 0; n < ARRAY_SIZE(fixed); n++) {
         struct pnode *p = pnode_make(fixed[n].path, S_IFREG | 0444);
         if (p && !p->show)

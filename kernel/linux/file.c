@@ -74,9 +74,22 @@ ssize_t file_write_at(struct file *f, struct iter *it, u64 *pos)
     return r;
 }
 
+// pread(2) on what has no positions is ESPIPE before the access mode is looked at.
+static struct file *rw_file(int fd, bool write, const u64 *pos)
+{
+    struct file *f = fd_file(fd, pos ? -1 : write ? O_WRONLY : O_RDONLY);
+    if (!pos || is_err(f))
+        return f;
+    int err = !positioned(f) ? -ESPIPE : (write ? file_writable(f) : file_readable(f)) ? 0 : -EBADF;
+    if (!err)
+        return f;
+    file_put(f);
+    return err_ptr(err);
+}
+
 static long rw(int fd, uptr buf, u64 n, u64 *pos, bool write)
 {
-    struct file *f = fd_file(fd, write ? O_WRONLY : O_RDONLY);
+    struct file *f = rw_file(fd, write, pos);
     struct iter it;
     if (is_err(f))
         return ptr_err(f);
@@ -93,7 +106,7 @@ static long rwv(int fd, uptr vec, u64 n, u64 *pos, bool write, u32 extra)
 {
     struct iovec fast[8], *heap = NULL;
     struct iter it;
-    struct file *f = fd_file(fd, write ? O_WRONLY : O_RDONLY);
+    struct file *f = rw_file(fd, write, pos);
     if (is_err(f))
         return ptr_err(f);
     long r = iter_user_vec(&it, vec, n, fast, &heap);
