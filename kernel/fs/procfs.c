@@ -46,8 +46,9 @@ struct pnode *pnode_make(const char *path, u32 mode)
     } else if (!strncmp(path, "/proc/", 6)) {
         path += 6;
     }
-    if (!strncmp(path, "self/", 5)) {
-        path += 5;
+    bool net = dir == &proc_root && !strncmp(path, "net/", 4);     // /proc/net is a link to self/net
+    if (net || (dir == &proc_root && !strncmp(path, "self/", 5))) {
+        path += net ? 0 : 5;
         dir = pnode_find(dir, "1", 1) ? pnode_find(dir, "1", 1) : pnode_add(dir, "1", 1, S_IFDIR | 0555);
     }
     while (dir) {
@@ -158,6 +159,18 @@ static int setattr(struct inode *i, const struct setattr *a)
     return (a->valid & ~(u32)ATTR_SIZE) ? -EPERM : 0;
 }
 
+static struct inode *no_create(struct inode *dir, const char *name, size_t len, u32 mode, u64 rdev)
+{
+    (void)dir, (void)name, (void)len, (void)mode, (void)rdev;
+    return err_ptr(-ENOENT);
+}
+
+static int no_mkdir(struct inode *dir, const char *name, size_t len, u32 mode)
+{
+    (void)dir, (void)name, (void)len, (void)mode;
+    return -ENOENT;
+}
+
 // --- Text files -----------------------------------------------------------------------------------------------------
 
 static void release(struct file *f)
@@ -232,7 +245,7 @@ static ssize_t dir_read(struct file *f, struct iter *it, u64 *pos)
     return -EISDIR;
 }
 
-static const struct inode_ops dir_ops = { .lookup = lookup, .setattr = setattr };
+static const struct inode_ops dir_ops = { .lookup = lookup, .setattr = setattr, .create = no_create, .mkdir = no_mkdir };
 static const struct inode_ops link_ops = { .readlink = readlink, .follow = follow, .setattr = setattr };
 static const struct inode_ops file_iops = { .setattr = setattr };
 static const struct file_ops dir_fops = { .readdir = readdir, .seek = text_seek, .read = dir_read };

@@ -16,24 +16,21 @@ static void show_version(struct seqbuf *s)
     seq_printf(s, "Linux version 6.1.0-uni (uni@uni) (gcc) #1 SMP Uni " UNI_VERSION "\n");
 }
 
-// CPU time of the program: of threads that are there; ns.
-static void cpu_times(u64 *user, u64 *all)
+// CPU time of the program, of the threads that are there; ns.
+static u64 cpu_time(void)
 {
     struct process *p = current_process();
-    *user = *all = 0;
+    u64 all = 0;
     spin_lock(&p->thread_lock);
-    for (struct list *n = p->threads.next; n != &p->threads; n = n->next) {
-        struct thread *t = list_entry(n, struct thread, proc_node);
-        *user += t->user_ns;
-        *all += t->cpu_ns;
-    }
+    for (struct list *n = p->threads.next; n != &p->threads; n = n->next)
+        all += thread_cpu_ns(list_entry(n, struct thread, proc_node));
     spin_unlock(&p->thread_lock);
+    return all;
 }
 
 static void show_uptime(struct seqbuf *s)
 {
-    u64 up = clock_mono_ns(), user, all;
-    cpu_times(&user, &all);
+    u64 up = clock_mono_ns(), all = cpu_time();
     u64 idle = up > all ? up - all : 0;
     seq_printf(s, "%lu.%02lu %lu.%02lu\n", (unsigned long)(up / NSEC_PER_SEC), (unsigned long)(up / NS_PER_TICK % USER_HZ),
                (unsigned long)(idle / NSEC_PER_SEC), (unsigned long)(idle / NS_PER_TICK % USER_HZ));
@@ -49,11 +46,10 @@ static void show_loadavg(struct seqbuf *s)
 
 static void show_stat(struct seqbuf *s)
 {
-    u64 up = clock_mono_ns(), user, all;
-    cpu_times(&user, &all);
-    unsigned long u = (unsigned long)(user / NS_PER_TICK), k = (unsigned long)((all - MIN(user, all)) / NS_PER_TICK);
+    u64 up = clock_mono_ns(), all = cpu_time();
+    unsigned long u = (unsigned long)(all / NS_PER_TICK);     // the kernel's share is not measured apart
     unsigned long idle = (unsigned long)((up > all ? up - all : 0) / NS_PER_TICK);
-    seq_printf(s, "cpu  %lu 0 %lu %lu 0 0 0 0 0 0\ncpu0 %lu 0 %lu %lu 0 0 0 0 0 0\n", u, k, idle, u, k, idle);
+    seq_printf(s, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\ncpu0 %lu 0 0 %lu 0 0 0 0 0 0\n", u, idle, u, idle);
     seq_printf(s, "intr 0\nctxt 0\nbtime %lu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
                (unsigned long)(clock_real_offset() / NSEC_PER_SEC));
 }
