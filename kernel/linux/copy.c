@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Data between descriptors without the program's memory: sendfile(2), copy_file_range(2), splice(2), vmsplice(2).
 #include "fileio.h"
+#include "locks.h"
 #include "../fs/pagecache.h"
 
 // Where a file is read or written: at *pos, or (NULL) at its own position, as read(2) does.
@@ -220,4 +221,39 @@ long sys_vmsplice(struct regs *r)
     if (!ok)
         return -EBADF;
     return write ? sys_writev(r) : sys_readv(r);        // the first three arguments are the same
+}
+
+// Only what is in the first pipe now and fits a page; an empty pipe answers EAGAIN, whatever the flags, when it has writers.
+static ssize_t do_tee(struct file *in, struct file *out, size_t len, u32 flags)
+{
+    if (!is_pipe(in) || !is_pipe(out) || in == out)
+        return -EINVAL;
+    char *buf = kmalloc(PAGE_SIZE, 0);
+    if (!buf)
+        return -ENOMEM;
+    ssize_t n = pipe_peek(in, buf, MIN(len, PAGE_SIZE));
+    if (n > 0) {
+        struct iter it;
+        u32 was = out->flags;
+        if (flags & SPLICE_F_NONBLOCK)
+            out->flags |= O_NONBLOCK;
+        iter_kernel(&it, buf, (u64)n);
+        n = file_write_at(out, &it, NULL);
+        out->flags = was;
+    }
+    kfree(buf);
+    return n;
+}
+
+long sys_tee(struct regs *r)
+{
+    if (r->arg[3] & ~(u64)SPLICE_F_KNOWN)
+        return -EINVAL;
+    struct file *in = fd_file((int)r->arg[0], O_RDONLY), *out = fd_file((int)r->arg[1], O_WRONLY);
+    long ret = is_err(in) ? ptr_err(in) : is_err(out) ? ptr_err(out) : !r->arg[2] ? 0 : do_tee(in, out, r->arg[2], (u32)r->arg[3]);
+    if (!is_err(in))
+        file_put(in);
+    if (!is_err(out))
+        file_put(out);
+    return ret;
 }

@@ -404,3 +404,20 @@ static long make_pipe(uptr ufds, u32 flags)
 
 long sys_pipe(struct regs *r) { return make_pipe(r->arg[0], 0); }
 long sys_pipe2(struct regs *r) { return make_pipe(r->arg[0], (u32)r->arg[1]); }
+
+// tee(2): up to n bytes from the front that stay where they are. 0: no data and no writer; -EAGAIN: no data yet.
+ssize_t pipe_peek(struct file *f, void *buf, size_t n)
+{
+    struct pipe *p = f->priv;
+    size_t done = 0;
+    mutex_lock(&p->lock);
+    for (u32 i = 0; i < p->used && done < n; i++) {
+        struct slot *s = slot_at(p, i);
+        size_t k = MIN((size_t)s->len, n - done);
+        memcpy((char *)buf + done, (char *)page_va(s->page) + s->off, k);
+        done += k;
+    }
+    bool ended = !p->writers;
+    mutex_unlock(&p->lock);
+    return done || ended ? (ssize_t)done : -EAGAIN;
+}
