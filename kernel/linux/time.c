@@ -226,9 +226,7 @@ long sys_clock_nanosleep(struct regs *r)
     int id = (int)r->arg[0], err = clock_resolve(id, &c);
     if (err)
         return err;
-    if (id == CLOCK_THREAD_CPUTIME_K)
-        return -EINVAL;
-    if (id == CLOCK_REALTIME_COARSE_K || id == CLOCK_MONOTONIC_COARSE_K || id == CLOCK_MONOTONIC_RAW_K)
+    if (id == CLOCK_THREAD_CPUTIME_K || id == CLOCK_REALTIME_COARSE_K || id == CLOCK_MONOTONIC_COARSE_K || id == CLOCK_MONOTONIC_RAW_K)
         return -EOPNOTSUPP;
     err = timespec_from_user(r->arg[2], &ns);
     if (err)

@@ -7,6 +7,8 @@
 
 #define FLUSH_ALL 1024u             // from so many pages on, one flush of everything is cheaper
 
+u64 vvar_pa = ~0ull, vdso_pa = ~0ull;
+
 // Without a table at some level, a whole range is skipped at once.
 u64 *pte_span(u64 *va, u64 end, u32 *n)
 {
@@ -36,7 +38,7 @@ u64 pte_bits(const struct vma *v, bool write)
 void pte_drop(struct mm *mm, u64 e)
 {
     u64 pa = e & PTE_ADDR;
-    if (pa == zero_pa)
+    if (pa == zero_pa || pa == vvar_pa || pa == vdso_pa)
         return;
     struct page *p = page_from_pa(pa);
     if (p->flags & PG_CACHE) {

@@ -340,6 +340,8 @@ enum { ACCMODE = 3, RDWR = 2 };
 
 static bool write_allowed(const struct vma *v)
 {
+    if (v->flags & VMA_SPECIAL)
+        return false;                   // the kernel's own pages
     return !(v->flags & VMA_SHARED) || !v->file || (v->file->flags & ACCMODE) == RDWR;
 }
 

@@ -16,6 +16,7 @@
 #define STACK_GAP (256 * PAGE_SIZE) // Linux's stack_guard_gap
 
 extern u64 zero_pa;                 // the page that reads of untouched anonymous memory see
+extern u64 vvar_pa, vdso_pa;        // pages of the kernel's image that the program sees (linux/vdso.c): not counted
 
 // mm/pte.c. The write lock is held, or nothing sleeps meanwhile.
 u64 *pte_span(u64 *va, u64 end, u32 *n);                        // entries of one table from *va on; NULL: none below end
