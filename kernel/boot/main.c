@@ -72,7 +72,7 @@ static void read_memmap(const struct start_info *si)
     }
     for (u32 i = 0; i < nr_mem_ranges; i++)
         if (mem_ranges[i].start <= kernel_pa(text_start) && kernel_pa(kernel_end) < mem_ranges[i].end) {
-            early_init((u64)kernel_end, MIN(mem_ranges[i].end + KERNEL_BASE, KERNEL_BASE + LOW_LIMIT));
+            early_init((u64)kernel_end, KERNEL_BASE + MIN(mem_ranges[i].end, LOW_LIMIT));
             return;
         }
     panic("the memory map has no RAM where the kernel was loaded");
