@@ -91,16 +91,22 @@ static void donate(const char *start, const char *end)
     page_donate(kernel_pa(start), kernel_pa(end));
 }
 
+// The end of a machine whose program never ran: 127, as a shell has it for a command that is not there.
+static void no_program(const char *why, int err)
+{
+    printk(LOG_EMERG, "uni: %s (error %d)\n", why, -err);
+    struct kv kv = { "status", NULL, 127 };
+    control_event("exit", &kv, 1);
+    machine_off(1);
+}
+
 static void start_program(void)
 {
     int err = process_start_init();
     if (!err)
         return;                     // it runs
     vfs_shutdown();
-    printk(LOG_EMERG, "uni: no program was started (error %d)\n", -err);
-    struct kv kv = { "status", NULL, 127 };
-    control_event("exit", &kv, 1);
-    machine_off(1);
+    no_program("no program was started", err);
 }
 
 static void late_init(void *arg)
@@ -114,10 +120,8 @@ static void late_init(void *arg)
     net_init();
     socket_init();
     int err = vfs_init();
-    if (err) {
-        printk(LOG_EMERG, "uni: no root file system (error %d)\n", -err);
-        machine_off(1);
-    }
+    if (err)
+        no_program("no root file system", err);
     start_program();
 }
 

@@ -85,12 +85,13 @@ int do_mknod(struct path *base, const char *name, u32 mode, u64 rdev, struct ino
 {
     struct walk w;
     struct path *p;
+    mode &= S_IFMT | 07777;         // Linux keeps a mode in 16 bits
     if ((mode & S_IFMT) == 0)
         mode |= S_IFREG;
     if (S_ISDIR(mode))
         return -EPERM;
-    if (S_ISLNK(mode))
-        return -EINVAL;
+    if (!S_ISREG(mode) && !S_ISCHR(mode) && !S_ISBLK(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode))
+        return -EINVAL;             // a symbolic link, or a type that there is not: it must not reach the disk
     if ((S_ISCHR(mode) || S_ISBLK(mode)) && !capable(0))
         return -EPERM;
     int err = begin(&w, base, name, &p);

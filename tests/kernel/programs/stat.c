@@ -31,6 +31,10 @@ static void kinds(void)
     T(mknod("block", S_IFBLK | 0600, makedev(7, 0)));
     T(mknod("file", S_IFREG | 0600, 0));
     T(mknod("directory", S_IFDIR | 0700, 0));
+    T(mknod("odd", 0170000 | 0644, 0));
+    T(mknod("odd", 0110000 | 0644, 0));
+    T(mknod("odd", S_IFLNK | 0644, 0));
+    T(syscall(SYS_mknod, "wide", 0xf0000 | S_IFREG | 0604, 0));
     print("file", 1);
     print("link", 1);
     print("link", 0);
