@@ -28,6 +28,7 @@ class Client:
                             hint="start it: uni daemon run, or systemctl start unid") from error
         self._file = self._socket.makefile("rb")
         self._number = 0
+        self._early: dict[int, list[Any]] = {}      # items of streams that came while something else was awaited
 
     def __enter__(self) -> Client:
         return self
@@ -45,21 +46,38 @@ class Client:
 
         :raises UniError: what the daemon answered, with the engine's code
         """
-        identity = self._send(method, params)
-        for message in self._messages():
-            if message.get("id") == identity and "method" not in message:
-                return _result(message)
-        raise HostError("the daemon closed the connection", code="daemon.closed")
+        return _result(self._answer(self._send(method, params)))
 
     def stream(self, method: str, **params: Any) -> Iterator[Any]:
-        """The items of a streaming method, as they come."""
-        identity = self._send(method, params)
-        for message in self._messages():
-            if message.get("method") == "stream" and message["params"].get("id") == identity:
+        """The items of a streaming method, as they come. It has begun when this returns."""
+        return self._items(self._send(method, params))
+
+    def _items(self, identity: int) -> Iterator[Any]:
+        while True:
+            waiting = self._early.setdefault(identity, [])
+            while waiting:
+                yield waiting.pop(0)
+            message = self._next()
+            if _stream_of(message) == identity:
                 yield message["params"]["item"]
             elif message.get("id") == identity:
                 _result(message)
                 return
+            else:
+                self._keep(message)
+
+    def _answer(self, identity: int) -> dict[str, Any]:
+        while True:
+            message = self._next()
+            if message.get("id") == identity and "method" not in message:
+                return message
+            self._keep(message)
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        """An item of another stream waits for its reader."""
+        stream = _stream_of(message)
+        if stream is not None:
+            self._early.setdefault(stream, []).append(message["params"]["item"])
 
     def _send(self, method: str, params: dict[str, Any]) -> int:
         self._number += 1
@@ -70,17 +88,20 @@ class Client:
             raise HostError(f"the daemon went away: {error.strerror or error}", code="daemon.closed") from error
         return self._number
 
-    def _messages(self) -> Iterator[dict[str, Any]]:
-        while True:
-            try:
-                line = self._file.readline(MAX_LINE)
-            except OSError as error:
-                raise HostError(f"the daemon went away: {error.strerror or error}", code="daemon.closed") from error
-            if not line:
-                return
-            message = json.loads(line)
-            if isinstance(message, dict):
-                yield message
+    def _next(self) -> dict[str, Any]:
+        try:
+            line = self._file.readline(MAX_LINE)
+        except OSError as error:
+            raise HostError(f"the daemon went away: {error.strerror or error}", code="daemon.closed") from error
+        if not line:
+            raise HostError("the daemon closed the connection", code="daemon.closed")
+        message = json.loads(line)
+        return message if isinstance(message, dict) else {}
+
+
+def _stream_of(message: dict[str, Any]) -> Any:
+    """The id of the stream that a message is an item of; None for anything else."""
+    return message["params"].get("id") if message.get("method") == "stream" else None
 
 
 def _result(message: dict[str, Any]) -> Any:

@@ -61,7 +61,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     start = guests_base.get(effective(values, "guest")).start(guest_spec(vm, [item.interface for item in networks]))
     config = vm.directory / "config" if start.config is not None else None
     if config is not None and start.config is not None:
-        write_loose(config, start.config)
+        write_loose(config, start.config, uid=vm.uid)
     spec = monitors_base.LaunchSpec(
         name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
         cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
