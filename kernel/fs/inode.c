@@ -254,7 +254,7 @@ int inode_permission(const struct inode *i, u32 mask)
     }
     if (p->euid == i->uid)
         mode >>= 6;
-    else if (p->egid == i->gid)
+    else if (process_in_group(p, i->gid))
         mode >>= 3;
     return (mode & mask) == mask ? 0 : -EACCES;
 }

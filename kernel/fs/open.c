@@ -189,6 +189,8 @@ static int may_open(struct inode *i, u32 flags, bool created)
             return err;
     }
     const struct process *p = current_process();
+    if ((mask & MAY_WRITE) && p && p->exe_inode == i)
+        return -ETXTBSY;
     if ((flags & O_NOATIME) && p && p->euid != 0 && p->euid != i->uid)
         return -EPERM;
     return 0;

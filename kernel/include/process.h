@@ -42,6 +42,7 @@ struct process {
     u64 caps;
     u32 umask;
     struct path *cwd;           // fs.h
+    struct inode *exe_inode;    // counted: the program's file cannot be written while it runs (ETXTBSY)
     char exe[256];              // absolute path of the program, for /proc/self/exe
     char name[16];
     char *cmdline;              // argv, NUL separated, and its length (for /proc/self/cmdline)

@@ -38,6 +38,20 @@ static int fail(const char *path, const char *why, int err)
     return err;
 }
 
+// A file that somebody has open for writing cannot be executed.
+static bool open_for_writing(const struct inode *i)
+{
+    struct fdtable *t = &the_process->fds;
+    bool found = false;
+    spin_lock(&t->lock);
+    for (u32 fd = 0; fd < t->size && !found; fd++) {
+        const struct file *f = t->slot[fd].file;
+        found = f && f->inode == i && (f->flags & 3) != 0;
+    }
+    spin_unlock(&t->lock);
+    return found;
+}
+
 // Opens a file that is to be executed: regular, with an execute bit for somebody (root needs one too).
 static int open_exec(const char *path, struct file **out)
 {
@@ -50,6 +64,8 @@ static int open_exec(const char *path, struct file **out)
         err = -EACCES;
     if (!err && !exec_permitted(&st))
         err = -EACCES;
+    if (!err && open_for_writing(f->inode))
+        err = -ETXTBSY;
     if (err) {
         file_put(f);
         return err;
@@ -211,6 +227,10 @@ static int map_program(struct exec_state *e, struct process *p)
 
 static void set_names(struct exec_state *e, struct process *p)
 {
+    struct inode *old = p->exe_inode;
+    p->exe_inode = e->file->inode ? inode_get(e->file->inode) : NULL;
+    if (old)
+        inode_put(old);
     strlcpy(p->exe, e->path, sizeof(p->exe));
     const char *base = strrchr(e->args->path, '/');
     strlcpy(p->name, base ? base + 1 : e->args->path, sizeof(p->name));

@@ -274,6 +274,8 @@ long sys_truncate(struct regs *r)
         return ptr_err(p);
     struct inode *i = p->inode;
     long ret = S_ISDIR(i->mode) ? -EISDIR : !S_ISREG(i->mode) ? -EINVAL : inode_permission(i, MAY_WRITE);
+    if (!ret && i == current_process()->exe_inode)
+        ret = -ETXTBSY;
     if (!ret)
         ret = truncate_inode(i, r->arg[1]);
     path_put(p);

@@ -525,6 +525,8 @@ static u32 unix_poll(struct socket *s)
         ev |= POLL_RDHUP | POLL_IN | POLL_RDNORM;
     if (!list_empty(&u->rx) || !list_empty(&u->backlog))
         ev |= POLL_IN | POLL_RDNORM;
+    if (u->urgent)
+        ev |= POLL_PRI;
     if (u->type != K_SOCK_DGRAM && u->state == UNIX_CLOSED)
         ev |= POLL_HUP;
     bool writable = u->state != UNIX_LISTENING;

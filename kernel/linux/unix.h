@@ -37,6 +37,7 @@ struct unix_msg {
     struct unix_files *files;
     struct unix_name *from;         // counted; NULL: the sender has no name
     bool big;                       // from vmalloc
+    bool oob;                       // one byte of urgent data (MSG_OOB)
     u8 data[];
 };
 
@@ -60,6 +61,7 @@ struct unix_sock {
     struct mutex rx_lock;           // one reader at a time
     struct list rx;
     u32 rx_bytes, rx_count, rx_cost;
+    bool urgent;                    // one of them is urgent data
     struct unix_cred cred, peer_cred;
     u32 sndbuf;                     // before it has a struct socket
 };

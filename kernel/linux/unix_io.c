@@ -13,6 +13,7 @@
 #define STREAM_PIECE 16384u             // bytes of one piece of a stream
 #define KMALLOC_MOST 32768u
 #define COST_FIXED 256u                 // what a message counts beside its data, so that empty ones are not free
+#define SIOCATMARK_K 0x8905
 #define CAP_SETGID_K 6
 #define CAP_SETUID_K 7
 #define CAP_SYS_ADMIN_K 21
@@ -216,6 +217,8 @@ static void queue(struct unix_sock *to, struct unix_msg *m)
 static void unqueue(struct unix_sock *u, struct unix_msg *m)
 {
     list_remove(&m->node);
+    if (m->oob)
+        u->urgent = false;
     u->rx_bytes -= m->len - m->off;
     u->rx_count--;
     u->rx_cost -= cost(m);
@@ -223,6 +226,14 @@ static void unqueue(struct unix_sock *u, struct unix_msg *m)
 }
 
 // --- sending ----------------------------------------------------------------------------------------------------------
+// Only the latest urgent byte is one; an earlier one becomes ordinary data. unix_lock held.
+static void mark_urgent(struct unix_sock *to, struct unix_msg *m)
+{
+    for (struct list *l = to->rx.next; l != &to->rx; l = l->next)
+        list_entry(l, struct unix_msg, node)->oob = false;
+    m->oob = to->urgent = true;
+}
+
 static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct scm *scm)
 {
     struct unix_sock *u = sock_of(s);
@@ -236,6 +247,9 @@ static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct sc
         u32 n = (u32)MIN(m->it->left, (u64)STREAM_PIECE);
         if (!n)
             break;
+        if ((flags & K_MSG_OOB) && n > 1 && n == m->it->left)
+            n--;                        // the last byte goes alone
+        bool urgent = (flags & K_MSG_OOB) && n == m->it->left;
         err = socket_wait(s, stream_room, s->snd_timeout, flags & K_MSG_DONTWAIT);
         if (err)
             break;
@@ -255,6 +269,10 @@ static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct sc
         bool broken = u->wr_shut || !p || p->dead || p->rd_shut;
         if (!broken)
             queue(p, x);
+        if (!broken && urgent) {
+            mark_urgent(p, x);
+            unix_wake(p, POLL_PRI);
+        }
         spin_unlock(&unix_lock);
         if (broken) {
             unix_msg_free(x);
@@ -361,7 +379,7 @@ static ssize_t send_record(struct socket *s, struct msg *m, u32 flags, struct sc
 ssize_t unix_send(struct socket *s, struct msg *m, u32 flags)
 {
     struct scm scm = { 0 };
-    if (flags & K_MSG_OOB)
+    if ((flags & K_MSG_OOB) && s->type != K_SOCK_STREAM)
         return -EOPNOTSUPP;
     int err = take_control(m, &scm);
     if (err)
@@ -443,6 +461,34 @@ static bool read_piece(struct socket *s, struct msg *m, struct unix_msg *x, u32 
     return stop || put != n;
 }
 
+static void drop_urgent(struct unix_sock *u, struct unix_msg *x)
+{
+    spin_lock(&unix_lock);
+    unqueue(u, x);
+    spin_unlock(&unix_lock);
+    unix_msg_free(x);
+}
+
+static ssize_t recv_urgent(struct socket *s, struct msg *m, u32 flags)
+{
+    struct unix_sock *u = sock_of(s);
+    ssize_t n = -EINVAL;
+    mutex_lock(&u->rx_lock);
+    for (struct list *l = u->rx.next; l != &u->rx && n == -EINVAL; l = l->next) {
+        struct unix_msg *x = list_entry(l, struct unix_msg, node);
+        if (!x->oob || s->oobinline)
+            continue;
+        n = iter_put(m->it, x->data, 1) == 1 ? 1 : -EFAULT;
+        m->out_flags |= K_MSG_OOB;
+        if (!(flags & K_MSG_PEEK)) {
+            drop_urgent(u, x);
+            break;
+        }
+    }
+    mutex_unlock(&u->rx_lock);
+    return n;
+}
+
 static ssize_t recv_stream(struct socket *s, struct msg *m, u32 flags)
 {
     struct unix_sock *u = sock_of(s);
@@ -458,6 +504,12 @@ static ssize_t recv_stream(struct socket *s, struct msg *m, u32 flags)
         struct unix_msg *x = enough ? head(u) : wait_head(s, flags & K_MSG_DONTWAIT, &err);
         if (!x)
             break;
+        if (x->oob && !s->oobinline) {
+            if (done)
+                break;                  // the mark: a reader stops before it
+            drop_urgent(u, x);          // and then passes over it
+            continue;
+        }
         if (!first && ((s->passcred && !same_cred(&cred, &x->cred)) || x->files))
             break;
         if (first && s->passcred)
@@ -508,7 +560,7 @@ static ssize_t recv_record(struct socket *s, struct msg *m, u32 flags)
 ssize_t unix_recv(struct socket *s, struct msg *m, u32 flags)
 {
     if (flags & K_MSG_OOB)
-        return s->type == K_SOCK_STREAM ? -EINVAL : -EOPNOTSUPP;
+        return s->type == K_SOCK_STREAM ? recv_urgent(s, m, flags) : -EOPNOTSUPP;
     return s->type == K_SOCK_STREAM ? recv_stream(s, m, flags) : recv_record(s, m, flags);
 }
 
@@ -526,6 +578,8 @@ long unix_ioctl(struct socket *s, u32 cmd, uptr arg)
     else if (cmd == TIOCOUTQ)
         n = u->peer ? u->peer->rx_bytes : 0;
     spin_unlock(&unix_lock);
+    if (cmd == SIOCATMARK_K && u->type == K_SOCK_STREAM)
+        return user_write_u32(arg, x && x->oob);
     if (cmd != FIONREAD && cmd != TIOCOUTQ)
         return -ENOTTY;
     return ok ? user_write_u32(arg, n) : -EINVAL;
