@@ -117,6 +117,14 @@ u64 clock_real_ns(void) { return host_now(); }
 u64 clock_mono_ns(void) { return host_now(); }
 void locks_release(struct file *f);
 void locks_release(struct file *f) { (void)f; }
+void epoll_file_released(struct file *f);
+void epoll_file_released(struct file *f) { (void)f; }
+size_t net_resolv_conf(char *buf, size_t size);
+size_t net_resolv_conf(char *buf, size_t size)
+{
+    (void)buf, (void)size;
+    return 0;
+}
 const struct file_ops blkdev_file_ops;
 
 // --- Iterators over kernel memory
