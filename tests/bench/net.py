@@ -182,6 +182,8 @@ def make_network() -> None:
     wire.enter_namespace()
     run("ip", "tuntap", "add", "tap0", "mode", "tap", "vnet_hdr")
     run("ip", "addr", "add", f"{HOST}/24", "dev", "tap0")
+    for number in range(100, 200):
+        run("ip", "addr", "add", f"10.0.2.{number}/24", "dev", "tap0")
     run("ip", "link", "set", "tap0", "up")
 
 
@@ -214,7 +216,8 @@ def wrk(port: str, connections: int) -> Callable[[Guest, float], dict[str, float
 
 def load(kind: str, port: str, lanes: int) -> Callable[[Guest, float], dict[str, float]]:
     def row(guest: Guest, seconds: float) -> dict[str, float]:
-        text = run(BUILD / "load", kind, guest.host, str(guest.ports[port]), str(seconds), str(lanes))
+        text = run(BUILD / "load", kind, guest.host, str(guest.ports[port]), str(seconds), str(lanes),
+                   *(["100"] if guest.host == GUEST and kind == "connect" else []))
         return {"per second": float(text)}
     return row
 

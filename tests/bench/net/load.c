@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 static struct sockaddr_in to;
+static int sources;                           // rotate over so many addresses of ours, x.y.z.100 and up: ports last longer
 static double end;
 static char buffer[65536];
 static const char request[] = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -41,6 +42,15 @@ static int open_socket(int type)
     int fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
     if (fd == -1)
         fail("socket");
+    if (sources) {
+        static unsigned next;
+        struct sockaddr_in from = to;
+        from.sin_port = 0;
+        from.sin_addr.s_addr = htonl((ntohl(to.sin_addr.s_addr) & ~255u) + 100 + next++ % sources);
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){1}, sizeof(int));
+        if (bind(fd, (struct sockaddr *)&from, sizeof from) == -1)
+            fail("bind");
+    }
     if (connect(fd, (struct sockaddr *)&to, sizeof to) == -1 && errno != EINPROGRESS)
         fail("connect");
     return fd;
@@ -185,14 +195,15 @@ static double bulk(int upload, int n)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6 || inet_pton(AF_INET, argv[2], &to.sin_addr) != 1) {
-        fprintf(stderr, "usage: load connect|udp|download|upload|count ADDRESS PORT SECONDS|TOTAL N\n");
+    if (argc < 6 || argc > 7 || inet_pton(AF_INET, argv[2], &to.sin_addr) != 1) {
+        fprintf(stderr, "usage: load connect|udp|download|upload|count ADDRESS PORT SECONDS|TOTAL N [SOURCES]\n");
         return 2;
     }
     to.sin_family = AF_INET;
     to.sin_port = htons(atoi(argv[3]));
     end = now() + atof(argv[4]);
     int n = atoi(argv[5]);
+    sources = argc == 7 ? atoi(argv[6]) : 0;
     double result;
     if (!strcmp(argv[1], "connect"))
         result = connections(0, n);
