@@ -1,0 +1,390 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real servers, unmodified, in Uni: do they serve, under load, without a wrong byte, a stall or a leak?
+
+    tests/net/servers.py [--machine microvm|q35] [--connections N] [names...]
+
+For each server: checked answers, wrk or a checked loop as load, the server must answer at once afterwards, and after N connections
+opened and closed the guest's sockets and memory are back where they were. Programs that are not on this machine are named and
+left out. Needs root (a network namespace with a TAP device), QEMU, e2fsprogs, kernel/build/uni.elf.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import wire
+from wire import GUEST, HOST
+
+HERE = Path(__file__).resolve().parent
+TOP = HERE.parents[1]
+KERNEL = TOP / "kernel" / "build" / "uni.elf"
+BUILD = TOP / ".build" / "net-servers"
+MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
+PAGE = b"hello, world\n"
+BIG = bytes(range(256)) * 2048
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server: its program (a path here, copied with its libraries), arguments, files of its own, how to ask it."""
+
+    program: str
+    argv: tuple[str, ...]
+    port: int
+    ask: Callable[[int], None]
+    files: dict[str, str] = field(default_factory=dict)
+    trees: tuple[str, ...] = ()
+    memory: int = 64
+    wrk: str = ""
+
+
+def http_get(port: int, path: str = "/index.html", want: bytes = PAGE, tls: bool = False) -> None:
+    context = ssl._create_unverified_context() if tls else None
+    peer = http.client.HTTPSConnection(GUEST, port, timeout=20, context=context) if tls else \
+        http.client.HTTPConnection(GUEST, port, timeout=20)
+    try:
+        for _ in range(3):
+            peer.request("GET", path)
+            answer = peer.getresponse()
+            body = answer.read()
+            assert answer.status == 200 and body == want, f"{answer.status}: {len(body)} bytes"
+    finally:
+        peer.close()
+
+
+def ask_files(port: int) -> None:
+    http_get(port)
+    http_get(port, "/big.bin", BIG)
+
+
+def ask_page(port: int) -> None:
+    http_get(port)
+
+
+def ask_tls(port: int) -> None:
+    http_get(port, tls=True)
+
+
+def ask_memcached(port: int) -> None:
+    with socket.create_connection((GUEST, port), 20) as peer:
+        stream = peer.makefile("rwb")
+        for number in range(50):
+            value = bytes((number + i) % 256 for i in range(number * 37 + 1))
+            stream.write(b"set key%d 0 0 %d\r\n" % (number, len(value)) + value + b"\r\n")
+            stream.write(b"get key%d\r\n" % number)
+            stream.flush()
+            assert stream.readline() == b"STORED\r\n"
+            assert stream.readline() == b"VALUE key%d 0 %d\r\n" % (number, len(value))
+            assert stream.read(len(value) + 2) == value + b"\r\n" and stream.readline() == b"END\r\n"
+
+
+def ask_redis(port: int) -> None:
+    with socket.create_connection((GUEST, port), 20) as peer:
+        stream = peer.makefile("rwb")
+        for number in range(50):
+            stream.write(b"SET k%d v%d\r\nGET k%d\r\n" % (number, number, number))
+            stream.flush()
+            value = b"v%d" % number
+            assert stream.readline() == b"+OK\r\n"
+            assert stream.readline() == b"$%d\r\n" % len(value) and stream.readline() == value + b"\r\n"
+
+
+NGINX = """daemon off; master_process off; error_log /dev/null; pid /tmp/nginx.pid; user root root;
+events { worker_connections 2048; }
+http { access_log off; sendfile on; client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c; uwsgi_temp_path /tmp/d;
+scgi_temp_path /tmp/e; keepalive_requests 1000000; server { listen 80; root /www; } }
+"""
+HAPROXY = """global
+  maxconn 2000
+  nbthread 1
+defaults
+  mode http
+  timeout client 30s
+  timeout server 30s
+  timeout connect 5s
+frontend web
+  bind :80
+  http-request return status 200 content-type text/plain string "hello, world\\n"
+"""
+LIGHTTPD = 'server.document-root = "/www"\nserver.port = 80\nserver.errorlog = "/dev/null"\nindex-file.names = ("index.html")\n'
+ASYNCIO = """import asyncio
+async def serve(reader, writer):
+    try:
+        while (await reader.readuntil(b"\\r\\n\\r\\n")):
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 13\\r\\n\\r\\nhello, world\\n")
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    writer.close()
+async def main():
+    async with await asyncio.start_server(serve, "0.0.0.0", 80) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+GO = """package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"log"
+	"math/big"
+	"net/http"
+	"time"
+)
+
+func main() {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		log.Fatal(err)
+	}
+	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("hello, world\\n")) })
+	go func() { log.Fatal(http.ListenAndServe(":80", nil)) }()
+	server := http.Server{Addr: ":443", TLSConfig: &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}}
+	log.Fatal(server.ListenAndServeTLS("", ""))
+}
+"""
+PYTHON_TREE = ("/usr/lib/python3.11",)
+
+SERVERS = {
+    "epoll": Server("epoll_server", ("/bin/epoll_server",), 8080, ask_page, wrk="/index.html", memory=16),
+    "nginx": Server("/usr/sbin/nginx", ("-c", "/etc/nginx.conf"), 80, ask_files, {"etc/nginx.conf": NGINX}, wrk="/index.html", memory=32),
+    "redis": Server("/usr/bin/redis-server", ("--save", "", "--appendonly", "yes", "--dir", "/tmp", "--protected-mode", "no"), 6379,
+                    ask_redis, memory=48),
+    "memcached": Server("/usr/bin/memcached", ("-u", "root", "-m", "16", "-l", "0.0.0.0"), 11211, ask_memcached),
+    "haproxy": Server("/usr/sbin/haproxy", ("-db", "-f", "/etc/haproxy.cfg"), 80, ask_page, {"etc/haproxy.cfg": HAPROXY},
+                      wrk="/index.html", memory=128),
+    "lighttpd": Server("/usr/sbin/lighttpd", ("-D", "-f", "/etc/lighttpd.conf"), 80, ask_files, {"etc/lighttpd.conf": LIGHTTPD},
+                       ("/usr/lib/lighttpd",), wrk="/index.html"),
+    "go": Server("go_server", ("/bin/go_server",), 443, ask_tls, memory=96),
+    "go-plain": Server("go_server", ("/bin/go_server",), 80, ask_page, wrk="/", memory=96),
+    "python": Server("/usr/bin/python3.11", ("-m", "http.server", "-d", "/www", "80"), 80, ask_files, trees=PYTHON_TREE, memory=128),
+    "asyncio": Server("/usr/bin/python3.11", ("/srv.py",), 80, ask_page, {"srv.py": ASYNCIO}, PYTHON_TREE, 128, wrk="/"),
+}
+
+
+def run(*words: str | Path, **keywords: object) -> str:
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **keywords)  # type: ignore[call-overload]
+    if done.returncode:
+        raise RuntimeError(f"{words[0]}: {done.stderr or done.stdout}")
+    return str(done.stdout)
+
+
+def built(name: str) -> Path:
+    """Our own servers."""
+    target = BUILD / name
+    if name == "epoll_server":
+        run("musl-gcc", "-O2", "-static", "-o", target, TOP / "tests/bench/net/epoll_server.c")
+    elif not target.exists():
+        source = BUILD / "go_server.go"
+        source.write_text(GO)
+        run("go", "build", "-o", target, source, env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GO111MODULE": "off"})
+    return target
+
+
+def libraries(program: Path) -> list[Path]:
+    found = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
+    return [Path(path) for path in re.findall(r"(/\S+) \(0x", found)]
+
+
+def place(tree: Path, path: Path) -> None:
+    target = tree / path.relative_to("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(path.resolve(), target)
+
+
+def make_disk(server: Server) -> tuple[Path, list[str]]:
+    """The disk of a server and its argument vector."""
+    image = BUILD / "disk"
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        tree = Path(name)
+        for folder in ("bin", "etc", "tmp", "www", "dev", "proc", "sys", "run", "var/lib/nginx", "var/log/nginx"):
+            (tree / folder).mkdir(parents=True, exist_ok=True)
+        argv = list(server.argv)
+        if server.program.startswith("/"):
+            program = Path(server.program)
+            argv.insert(0, server.program)
+            place(tree, program)
+        else:
+            program = built(server.program)
+            shutil.copy(program, tree / "bin")
+        parts = [program]
+        for top in server.trees:
+            shutil.copytree(top, tree / top[1:], symlinks=True, ignore=shutil.ignore_patterns("test", "tests", "__pycache__", "idlelib",
+                                                                                            "lib2to3", "tkinter", "dist-packages"))
+            parts += list(Path(top).rglob("*.so"))
+        for part in parts:
+            for library in libraries(part):
+                if not (tree / library.relative_to("/")).exists():
+                    place(tree, library)
+        (tree / "www/index.html").write_bytes(PAGE)
+        (tree / "www/big.bin").write_bytes(BIG)
+        (tree / "etc/passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
+        (tree / "etc/group").write_text("root:x:0:\n")
+        for path, text in server.files.items():
+            (tree / path).write_text(text)
+        image.unlink(missing_ok=True)
+        run("/sbin/mke2fs", "-q", "-t", "ext2", "-b", "4096", "-d", tree, image, "160M")
+    return image, argv
+
+
+class Guest:
+    """A guest with a server and its control port."""
+
+    def __init__(self, server: Server, machine: str) -> None:
+        image, argv = make_disk(server)
+        pairs = [f"init={argv[0]}", *(f"arg={word}" for word in argv[1:]), f"ip={GUEST}::{HOST}:255.255.255.0::eth0:off", "uni.tty=0",
+                 "uni.rlimit=nofile:20000:20000", "env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"]
+        (BUILD / "config").write_bytes(b"".join(pair.encode() + b"\0" for pair in pairs))
+        for stale in ("console", "control"):
+            (BUILD / stale).unlink(missing_ok=True)
+        bus = "device" if machine == "microvm" else "pci"
+        self.process = subprocess.Popen(
+            ["qemu-system-x86_64", "-M", MICROVM if machine == "microvm" else machine, "-global", "virtio-mmio.force-legacy=false",
+             "-accel", "tcg", "-cpu", "max", "-m", f"{server.memory}M", "-smp", "1", "-nodefaults", "-no-user-config", "-no-reboot",
+             "-display", "none", "-serial", f"file:{BUILD / 'console'}", "-device", "isa-debug-exit,iobase=0x501,iosize=2",
+             "-chardev", f"socket,id=ctl,path={BUILD / 'control'},server=on,wait=off", "-device",
+             "isa-serial,chardev=ctl,iobase=0x2f8,irq=3", "-kernel", KERNEL, "-append", "console=ttyS0 root=/dev/vda rw quiet",
+             "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",
+             "-drive", f"file={image},format=raw,if=none,id=d0,cache=unsafe", "-device", f"virtio-blk-{bus},drive=d0",
+             "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no", "-device", f"virtio-net-{bus},netdev=n0"],
+            stdin=subprocess.DEVNULL)
+        self.control: socket.socket | None = None
+
+    def console(self) -> str:
+        return (BUILD / "console").read_text(errors="replace")[-3000:]
+
+    def stats(self) -> dict[str, int]:
+        """The control port's stats."""
+        if self.control is None:
+            self.control = socket.socket(socket.AF_UNIX)
+            self.control.connect(str(BUILD / "control"))
+            self.control.settimeout(20)
+            self.lines = self.control.makefile("rwb")
+        self.lines.write(b'{"cmd": "stats", "id": 1}\n')
+        self.lines.flush()
+        while True:
+            record = json.loads(self.lines.readline())
+            if record.get("event") == "stats":
+                return {key: value for key, value in record.items() if isinstance(value, int)}
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_ready(guest: Guest, server: Server) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            server.ask(server.port)
+            return
+        except (OSError, http.client.HTTPException, AssertionError) as error:
+            if guest.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"it does not come up ({error})\n{guest.console()}") from error
+            time.sleep(0.2)
+
+
+def wrk(server: Server) -> str:
+    text = run("wrk", "-t1", "-c32", "-d3", "--latency", f"http://{GUEST}:{server.port}{server.wrk}", timeout=60)
+    assert "Socket errors" not in text and "Non-2xx" not in text, text
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    return f", {float(rate[1]):.0f} requests/s" if rate else ""
+
+
+def churn(server: Server, connections: int) -> None:
+    """Connections opened and closed, some in the middle of things."""
+    for number in range(connections):
+        with socket.create_connection((GUEST, server.port), 20) as peer:
+            if number % 4 == 0:
+                peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
+
+
+def settle(guest: Guest, before: dict[str, int]) -> dict[str, int]:
+    """The stats once the sockets have gone, or after ten seconds."""
+    for _ in range(50):
+        after = guest.stats()
+        if after["sockets"] <= before["sockets"]:
+            break
+        time.sleep(0.2)
+    return after
+
+
+def check(server: Server, options: argparse.Namespace) -> str:
+    guest = Guest(server, options.machine)
+    try:
+        wait_ready(guest, server)
+        note = ""
+        for _ in range(20):
+            server.ask(server.port)
+        if server.wrk:
+            note = wrk(server)
+            server.ask(server.port)
+        churn(server, options.connections // 4)          # caches and heaps grow to their size
+        time.sleep(1)
+        before = guest.stats()
+        churn(server, options.connections)
+        server.ask(server.port)
+        after = settle(guest, before)
+        assert after["sockets"] <= before["sockets"], f"sockets {before['sockets']} -> {after['sockets']}"
+        used = before["mem_free"] + before["mem_cache"] - after["mem_free"] - after["mem_cache"]
+        assert used < 1 << 20, f"{used} bytes more in use after {options.connections} connections"
+        return f"{note}, memory {used:+d} after {options.connections} connections"
+    finally:
+        guest.stop()
+
+
+def make_network() -> None:
+    wire.enter_namespace()
+    run("ip", "tuntap", "add", "tap0", "mode", "tap", "vnet_hdr")
+    run("ip", "addr", "add", f"{HOST}/24", "dev", "tap0")
+    run("ip", "link", "set", "tap0", "up")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("names", nargs="*", choices=[[], *SERVERS])
+    parser.add_argument("--machine", default="microvm", choices=("microvm", "q35", "pc"))
+    parser.add_argument("--connections", type=int, default=2000)
+    options = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    make_network()
+    failed = 0
+    for name, server in SERVERS.items():
+        if options.names and name not in options.names:
+            continue
+        if server.program.startswith("/") and not Path(server.program).exists():
+            print(f"none {name}: {server.program} is not on this machine", flush=True)
+            continue
+        try:
+            print(f"ok   {name}{check(server, options)}", flush=True)
+        except (AssertionError, OSError, RuntimeError, http.client.HTTPException, subprocess.SubprocessError) as error:
+            failed += 1
+            print(f"FAIL {name}: {error}", flush=True)
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
