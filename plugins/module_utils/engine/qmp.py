@@ -75,6 +75,19 @@ class Qmp:
                 detail = answer["error"]
                 raise GuestError(f"QEMU refused {command}: {detail.get('desc', detail)}", code="qmp.error")
 
+    def pass_fd(self, name: str, fd: int) -> None:
+        """Hand a descriptor to QEMU under a name (getfd): files that QEMU itself may not open."""
+        message = json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode() + b"\n"
+        try:
+            socket.send_fds(self.sock, [message], [fd])
+        except OSError as error:
+            raise GuestError("QEMU went away during getfd", code="qmp.gone") from error
+        answer = self._message(time.monotonic() + self.timeout)
+        while "return" not in answer and "error" not in answer:
+            answer = self._message(time.monotonic() + self.timeout)
+        if "error" in answer:
+            raise GuestError(f"QEMU refused a descriptor: {answer['error'].get('desc')}", code="qmp.error")
+
     def human(self, line: str) -> str:
         """Run a command of the human monitor (hostfwd_add and the like exist only there)."""
         return str(self.call("human-monitor-command", command_line=line)).strip()

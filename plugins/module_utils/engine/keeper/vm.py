@@ -98,7 +98,7 @@ class Vm:
             self.over({"reason": "start", "message": error, "code": 125})
             return
         self._watch_process()
-        if not self.control.spoken:
+        if not self.control.spoken or self.control.booted:  # from a saved state: it has booted long ago
             self.running()
         if self.stopping:
             self.kill()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     ConflictError,
@@ -19,10 +19,11 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Plan
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import DEFAULTS, FIELDS, RESTART
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Observed, Wanted, plan_vm
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.views import info, inspect, list_vms, observe
+
+if TYPE_CHECKING:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
 HEALTH_SECONDS = 120.0
 _TRIES = 5  # a creation that loses against another one starts over from what it finds
@@ -67,7 +68,7 @@ def ensure(root: Root, spec: VmSpec, state: str = "started", *, check: bool = Fa
         except NotFoundError:
             continue  # removed meanwhile: look again
         if after is not None and status_of(after.state) == "created" and any(a.kind == "start" for a in plan.actions):
-            after = _start_new(root, after, timeout)
+            after = _start_new(root, after, timeout, then=[action.kind for action in plan.actions])
         return VmResult(plan.changed, plan, info(_settle(root, after, state, timeout)) if after is not None else None)
     raise ConflictError(f"VM {spec.name} is changed by others all the time", code="vm.busy", hint="try again")
 
@@ -127,25 +128,20 @@ def _plan(root: Root, spec: VmSpec, vm: Vm | None, state: str, recreate: str,
         from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
 
         image = images.resolve(root, spec.values["image"])
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Wanted, plan_vm
+
     wanted = Wanted(state, str((image or {}).get("id", "")), recreate, comparisons)
     return plan_vm(spec, observe(vm), wanted), image
 
 
-def observe(vm: Vm | None) -> Observed | None:
-    """A VM as the plan sees it."""
-    if vm is None:
-        return None
-    return Observed(vm.id, status_of(vm.state), vm.values, str((vm.record.get("image") or {}).get("id", "")),
-                    pending(vm), str(vm.state.get("health") or ""))
+def _plan_state(vm: Vm, state: str) -> Plan:
+    """The plan for a state, with the fields as they are."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Wanted, plan_vm
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+
+    return plan_vm(VmSpec(vm.name), observe(vm), Wanted(state))
 
 
-def pending(vm: Vm) -> tuple[str, ...]:
-    """The fields of a running VM that count only from its next start."""
-    before = vm.runtime.get("values")
-    if status_of(vm.state) not in (*RUNNING, "restarting") or not isinstance(before, dict):
-        return ()
-    return tuple(sorted(name for name in {*before, *vm.values} if name in FIELDS and FIELDS[name].change == RESTART
-                        and before.get(name, DEFAULTS.get(name)) != vm.values.get(name, DEFAULTS.get(name))))
 
 
 def _apply_new(root: Root, spec: VmSpec, plan: Plan, image: Mapping[str, Any] | None, timeout: float | None) -> Vm:
@@ -223,6 +219,8 @@ def _apply(root: Root, spec: VmSpec, vm: Vm, plan: Plan, image: Mapping[str, Any
             apply.remove(root, vm, force=True)
             return None
         if action.kind == "recreate":
+            from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+
             merged = VmSpec(spec.name, spec.over({key: value for key, value in vm.values.items() if key != "secrets"}))
             unpacked = _with_disk(root, image) if image is not None else vm.record.get("image")
             apply.stop(root, vm)
@@ -239,13 +237,18 @@ def _apply(root: Root, spec: VmSpec, vm: Vm, plan: Plan, image: Mapping[str, Any
         elif action.kind == "unpause":
             apply.resume(root, vm)
         if action.kind in ("start", "restart"):
-            apply.start(root, [vm], timeout=boot)
+            apply.start_saved(root, vm, timeout=boot)
         vm = _present(vm)
     return vm
 
 
 def _settle(root: Root, vm: Vm, state: str, timeout: float | None) -> Vm:
-    """For state healthy: wait until the VM is."""
+    """For state healthy: wait until the VM is. For state saved: save it, now that its lock is free."""
+    if state == "saved" and status_of(vm.state) in RUNNING:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ops
+
+        ops.save(root, vm.id)
+        return _present(vm)
     if state == "healthy":
         wait_for(root, vm.id, "healthy" if vm.values.get("health_check") else "ready", timeout=timeout)
         return _present(vm)
@@ -263,12 +266,12 @@ def start(root: Root, reference: str, *, timeout: float | None = None) -> VmResu
 
     with records.locked(records.find(root, reference).directory) as vm:
         vm = apply.repair(root, vm)
-        plan = plan_vm(VmSpec(vm.name), observe(vm), Wanted("started"))
+        plan = _plan_state(vm, "started")
         for action in plan.actions:
             if action.kind == "unpause":
                 apply.resume(root, vm)
             elif action.kind == "start":
-                apply.start(root, [vm], timeout=timeout or apply.BOOT_SECONDS)
+                apply.start_saved(root, vm, timeout=timeout or apply.BOOT_SECONDS)
             elif action.kind == "stop":
                 apply.stop(root, vm)
     return VmResult(plan.changed, plan, info(_present(vm)))
@@ -279,7 +282,7 @@ def stop(root: Root, reference: str, *, grace: float | None = None, signal: int 
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
     vm = records.find(root, reference)
-    plan = plan_vm(VmSpec(vm.name), observe(vm), Wanted("stopped"))
+    plan = _plan_state(vm, "stopped")
     after = apply.stop(root, vm, grace=grace, signo=signal)
     return VmResult(plan.changed, plan, info(after))
 
@@ -413,74 +416,8 @@ def _wait(root: Root, vm: Vm, event: str, timeout: float | None) -> dict[str, An
     return {"ok": event == "exit", "exit": verdict}
 
 
-def list_vms(root: Root, *, everything: bool = False, filters: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """VMs for `uni ps`: running ones, or all. Reads one small file each.
-
-    :param filters: ``name``, ``status``, ``image``, ``label`` (NAME or NAME=VALUE), ``health``, ``id``
-    """
-    from ansible_collections.uni.engine.plugins.module_utils.engine.process import boot_id
-
-    boot = boot_id()
-    result = []
-    for state in records.states(root):
-        status = status_of(state, boot)
-        state["status"] = "exited" if status == "lost" else status
-        state["lost"] = status == "lost"
-        if (everything or status in (*RUNNING, "restarting")) and _matches(state, filters or {}):
-            result.append(state)
-    return sorted(result, key=lambda state: str(state.get("created", "")), reverse=True)
 
 
-def _matches(state: Mapping[str, Any], filters: Mapping[str, str]) -> bool:
-    for key, wanted in filters.items():
-        if key == "label":
-            name, equals, value = wanted.partition("=")
-            labels = state.get("labels") or {}
-            if name not in labels or (equals and labels[name] != value):
-                return False
-        elif key in ("id", "name", "image"):
-            if wanted not in str(state.get(key, "")):
-                return False
-        elif str(state.get(key)) != wanted:
-            return False
-    return True
-
-
-def info(vm: Vm) -> dict[str, Any]:
-    """A VM as plain data: identity, fields (secrets hidden), status, how it ended."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import shown
-
-    status = status_of(vm.state)
-    image = vm.record.get("image") or {}
-    running = status in RUNNING
-    return {
-        "id": vm.id, "name": vm.name, "status": "exited" if status == "lost" else status,
-        "image": vm.values.get("image", ""), "image_id": image.get("id", ""), "created": vm.record.get("created"),
-        "started_at": vm.state.get("started_at"), "finished_at": vm.state.get("finished_at"),
-        "pid": vm.state.get("pid") if running else None, "ready": bool(vm.state.get("ready")) and running,
-        "health": vm.state.get("health") if running else None, "restarts": int(vm.state.get("restarts") or 0),
-        "exit": vm.state.get("exit") or ({"reason": "lost", "code": 125} if status == "lost" else None),
-        "ports": vm.runtime.get("ports", []), "addresses": vm.runtime.get("addresses", []),
-        "memory": vm.values.get("memory") or image.get("memory") or DEFAULTS["memory"],
-        "cpus": vm.values.get("cpus") or image.get("cpus") or DEFAULTS["cpus"],
-        "options": shown(vm.values), "pending_restart": list(pending(vm)),
-        "directory": str(vm.directory), "uid": vm.uid,
-    }
-
-
-def inspect(root: Root, reference: str) -> dict[str, Any]:
-    """Everything about a VM, with the hardening that is really in force."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup, hardening
-
-    vm = records.find(root, reference)
-    group = cgroup.directory(vm.id)
-    result = info(vm)
-    result["boot"] = vm.runtime.get("boot", {})
-    accel = result["boot"].get("accel")
-    result["isolation"] = "emulation (TCG): not a security boundary" if accel == "tcg" else accel
-    report = [] if result["pid"] is None else hardening.report(result["pid"], cgroup=str(group or ""))
-    result["hardening"] = [{"name": item.name, "in_force": item.in_force, "detail": item.detail} for item in report]
-    return result
 
 
 def logs(root: Root, reference: str, **options: Any) -> Any:
@@ -516,4 +453,4 @@ def sweep(root: Root) -> list[str]:
     return gone
 
 
-__all__ = ["UniError", "VmResult", "VmSpec", "ensure", "ensure_many", "run"]
+__all__ = ["UniError", "VmResult", "ensure", "ensure_many", "info", "inspect", "list_vms", "observe", "run"]

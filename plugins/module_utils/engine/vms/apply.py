@@ -120,6 +120,19 @@ def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incom
         raise errors[0]
 
 
+def start_saved(root: Root, vm: Vm, *, timeout: float = BOOT_SECONDS) -> None:
+    """Start a VM (its lock is held) from the state that it was saved in; from its disk when there is none."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ops
+
+    path = vm.directory / ops.SAVED
+    if status_of(vm.state) != "saved" or not path.exists() or vm.runtime.get("values") != vm.record["values"]:
+        path.unlink(missing_ok=True)
+        start(root, [vm], timeout=timeout)
+        return
+    start(root, [vm], timeout=timeout, incoming=path)
+    ops.resume_saved(vm)
+
+
 def _check_start(root: Root, vm: Vm, result: dict[str, Any] | None, timeout: float) -> None:
     """What became of a start; a VM that is not as it should be does not stay up."""
     if result is None:

@@ -6,8 +6,6 @@ The record itself holds only path, mode and a salted digest of the content, whic
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,8 @@ def normalise(value: Any) -> list[dict[str, Any]]:
     :raises UsageError: code ``vm.secrets``; the message never holds content
     :raises HostError: a source file cannot be read
     """
+    import base64
+
     result = []
     for number, entry in enumerate([value] if isinstance(value, Mapping) else value):
         where = f"secrets[{number}]"
@@ -48,6 +48,8 @@ def normalise(value: Any) -> list[dict[str, Any]]:
 
 
 def _content(entry: Mapping[str, Any], where: str) -> bytes:
+    import base64
+
     if entry.get("content") is not None:
         return str(entry["content"]).encode("utf-8", "surrogateescape")
     if entry.get("content_b64") is not None:
@@ -71,5 +73,7 @@ def redact(item: Mapping[str, Any], salt: str) -> dict[str, Any]:
     """A secret without its content."""
     if "content" not in item:
         return dict(item)
+    import hashlib
+
     digest = hashlib.sha256(f"{salt}\0{item['content']}".encode()).hexdigest()
     return {**{key: value for key, value in item.items() if key != "content"}, "digest": digest}

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Operations on a running VM through its monitor: statistics, memory image, debugger, saving to disk."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import DeadlineError, GuestError, StateError
+from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
+
+SAVED = "saved.state"      # the machine's state beside the VM's record
+SAVE_SECONDS = 300.0
+POLL = 0.02                # seconds between looks at a migration; QMP has no command that waits for it
+
+
+def running(root: Root, reference: str) -> Vm:
+    """The VM, which must have a QEMU.
+
+    :raises StateError: code ``vm.not_running``
+    """
+    vm = apply.repair(root, records.find(root, reference))
+    if status_of(vm.state) not in RUNNING:
+        raise StateError(f"VM {vm.name} is not running", code="vm.not_running", hint=f"start it: uni start {vm.name}")
+    return vm
+
+
+def stats(root: Root, reference: str, *, guest: bool = True) -> dict[str, Any]:
+    """What a VM uses: on the host (proc(5)), its disks (QMP), and in the guest (control port) where it answers.
+
+    Times in microseconds, sizes in bytes, counted since the VM's start.
+    """
+    vm = running(root, reference)
+    result: dict[str, Any] = {"id": vm.id, "name": vm.name, "host": host_stats(int(vm.state["pid"]))}
+    with Qmp(vm.directory) as qmp:
+        result["disks"] = [_disk_stats(item) for item in qmp.call("query-blockstats") if item.get("qdev")]
+    if guest:
+        answer = keepers.ask(vm.directory, {"op": "command", "cmd": {"cmd": "stats"}}, timeout=30)
+        inside = answer.get("answer") if answer.get("ok") else None
+        result["guest"] = {key: value for key, value in (inside or {}).items() if key not in ("event", "id")}
+    return result
+
+
+def host_stats(pid: int) -> dict[str, int]:
+    """CPU time and memory of QEMU, as the host's kernel counts them; zeros when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        pages = Path(f"/proc/{pid}/statm").read_text().split()
+    except OSError:
+        return {"cpu_us": 0, "threads": 0, "rss": 0, "shared": 0}
+    tick = 1_000_000 // os.sysconf("SC_CLK_TCK")
+    page = os.sysconf("SC_PAGE_SIZE")
+    return {"cpu_us": (int(fields[11]) + int(fields[12])) * tick, "threads": int(fields[17]),
+            "rss": int(pages[1]) * page, "shared": int(pages[2]) * page}
+
+
+def _disk_stats(item: dict[str, Any]) -> dict[str, Any]:
+    counts = item.get("stats", {})
+    return {"device": str(item.get("qdev", "")), "rd_bytes": counts.get("rd_bytes", 0),
+            "wr_bytes": counts.get("wr_bytes", 0), "rd_operations": counts.get("rd_operations", 0),
+            "wr_operations": counts.get("wr_operations", 0), "failed": counts.get("failed_rd_operations", 0)
+            + counts.get("failed_wr_operations", 0)}
+
+
+def dump(root: Root, reference: str, path: Path) -> int:
+    """Write the guest's memory to ``path`` as an ELF core (QMP dump-guest-memory); its size in bytes.
+
+    The file is created by this process and handed over as a descriptor: QEMU needs no right to write there.
+    """
+    vm = running(root, reference)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise host_error(error, path) from error
+    try:
+        with Qmp(vm.directory) as qmp:
+            qmp.pass_fd("dump", fd)
+            qmp.call("dump-guest-memory", paging=False, protocol="fd:dump", deadline=SAVE_SECONDS)
+        return os.fstat(fd).st_size
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
+
+
+def debug(root: Root, reference: str) -> dict[str, str]:
+    """Offer QEMU's gdb stub on ``gdb.sock`` in the VM's directory; how to connect to it. Others go on undisturbed.
+
+    The guest is not stopped until a debugger connects.
+    """
+    vm = running(root, reference)
+    path = vm.directory / "gdb.sock"
+    if not path.exists():
+        fd = os.open(vm.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, Qmp(vm.directory) as qmp:
+                before = os.umask(0o177)
+                try:
+                    server.bind(f"/proc/self/fd/{fd}/gdb.sock")
+                finally:
+                    os.umask(before)
+                server.listen(1)
+                qmp.pass_fd("gdb", server.fileno())
+                address = {"type": "fd", "data": {"str": "gdb"}}
+                backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
+                qmp.call("chardev-add", id="gdb", backend=backend)
+                answer = qmp.human("gdbserver chardev:gdb")
+                if "rror" in answer or "ould not" in answer:
+                    raise GuestError(f"QEMU offers no debugger: {answer}", code="vm.debug")
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+    kernel = Path(str((vm.runtime.get("boot") or {}).get("kernel", "")))
+    symbols = next((item for item in (kernel.with_name("uni.elf.debug"), kernel.with_name("uni.debug.elf"), kernel)
+                    if item.is_file()), kernel)
+    return {"socket": str(path), "symbols": str(symbols), "command": f"gdb -ex 'target remote {path}' {symbols}"}
+
+
+def save(root: Root, reference: str) -> None:
+    """Pause the VM, write its state to disk and end QEMU; the next start goes on from there.
+
+    :raises GuestError: code ``vm.save``: QEMU could not; the VM runs on
+    """
+    with records.locked(records.find(root, reference).directory) as held:
+        vm = running(root, held.id)
+        path = vm.directory / SAVED
+        temp = vm.directory / f".tmp-{SAVED}"
+        try:
+            fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise host_error(error, temp) from error
+        try:
+            _migrate(vm, fd)
+            os.fsync(fd)
+            temp.rename(path)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+        apply.end(vm, apply.SIGKILL, 0)
+        state = vm.fresh().state
+        records.save_state(vm.directory, {**state, "status": "saved"})
+
+
+def _migrate(vm: Vm, fd: int) -> None:
+    """QMP: stop, migrate into the descriptor, wait for the end; on a failure the guest goes on."""
+    with Qmp(vm.directory) as qmp:
+        qmp.call("stop")
+        try:
+            qmp.pass_fd("state", fd)
+            qmp.call("migrate", uri="fd:state")
+            deadline = time.monotonic() + SAVE_SECONDS
+            while True:
+                progress = qmp.call("query-migrate")
+                status = progress.get("status")
+                if status == "completed":
+                    return
+                if status in ("failed", "cancelled"):
+                    raise GuestError(f"VM {vm.name} could not be saved: {progress.get('error-desc', status)}",
+                                     code="vm.save", hint="is there enough space on the disk?")
+                if time.monotonic() > deadline:
+                    qmp.call("migrate_cancel")
+                    raise DeadlineError(f"VM {vm.name} was not saved within {SAVE_SECONDS:g} s", code="vm.save")
+                time.sleep(POLL)
+        except BaseException:
+            qmp.call("cont")
+            raise
+
+
+def resume_saved(vm: Vm) -> None:
+    """After a start from a saved state: wait until QEMU has read it, then let the guest go on."""
+    deadline = time.monotonic() + SAVE_SECONDS
+    with Qmp(vm.directory) as qmp:
+        while qmp.call("query-status")["status"] == "inmigrate":
+            if time.monotonic() > deadline:
+                raise DeadlineError(f"VM {vm.name} did not come back within {SAVE_SECONDS:g} s", code="vm.restore")
+            time.sleep(POLL)
+        qmp.call("cont")
+    (vm.directory / SAVED).unlink(missing_ok=True)
+
+
+def recover(root: Root) -> list[dict[str, str]]:
+    """After a reboot of the host, or a crash: adopt, finish or restart every VM as its record says.
+
+    :return: what each VM that needed it has become: id, name, before, after
+    """
+    result = []
+    for vm in records.load_all(root):
+        before = status_of(vm.state)
+        if before == "lost" or records.orphaned(vm):
+            after = apply.repair(root, vm)
+            result.append({"id": vm.id, "name": vm.name, "before": before, "after": status_of(after.state)})
+    return result
