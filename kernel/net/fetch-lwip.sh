@@ -10,7 +10,6 @@ tarball=lwip_$version.orig.tar.xz
 sha256=0a8276d09fc4e97bbba2f953d74af2388fc2195ea156be9d7589e297a68fde24
 
 dir=${1:?usage: fetch-lwip.sh DIR}
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 mkdir -p "$dir"
 dir=$(CDPATH='' cd -- "$dir" && pwd)
 

@@ -138,7 +138,8 @@ def work(module: Any) -> dict[str, Any]:
     connection = connection_of(params)
     state, name, target = params["state"], params["name"], params["target"]
     if state == "logged_in":
-        assert connection.credentials is not None
+        if connection.credentials is None:
+            raise AssertionError("connection.credentials is set here")
         return _plain(api.login(root, params["registry"], connection.credentials, connection=connection, check=check))
     if state == "logged_out":
         return _plain(api.logout(root, params["registry"], check=check))

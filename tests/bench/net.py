@@ -30,7 +30,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "kernel"), str(HERE.parent / "net")]
 
-import wire  # noqa: E402
+import wire
 from oracle import linux_guest
 
 TOP = HERE.parents[1]
@@ -127,7 +127,8 @@ class Guest:
                 "-serial", f"file:{self.scratch}/control", "-device", "isa-debug-exit,iobase=0x501,iosize=2",
                 "-fw_cfg", f"name=opt/uni/config,file={self.scratch}/config",
                 "-drive", f"file={copy},format=raw,if=none,id=d0,cache=unsafe", "-device", f"virtio-blk-{bus},drive=d0",
-                "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no" if tap else f"user,id=n0,{forwards}", "-device", f"virtio-net-{bus},netdev=n0"]
+                "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no" if tap else f"user,id=n0,{forwards}",
+                "-device", f"virtio-net-{bus},netdev=n0"]
         if system == "uni":
             line += ["-kernel", str(KERNEL), "-append", "console=ttyS0 root=/dev/vda rw quiet"]
             if microvm:
@@ -225,7 +226,8 @@ def load(kind: str, port: str, lanes: int) -> Callable[[Guest, float], dict[str,
 def redis(command: str, pipeline: int) -> Callable[[Guest, float], dict[str, float]]:
     def row(guest: Guest, seconds: float) -> dict[str, float]:
         requests = int(seconds * (12000 if pipeline == 1 else 60000))
-        text = run("redis-benchmark", "-h", guest.host, "-p", str(guest.ports["redis"]), "-t", command, "-c", "16", "-P", str(pipeline), "-n",
+        text = run("redis-benchmark", "-h", guest.host, "-p", str(guest.ports["redis"]), "-t", command, "-c", "16",
+                   "-P", str(pipeline), "-n",
                    str(requests), "--csv")
         fields = text.splitlines()[-1].replace('"', "").split(",")
         return {"per second": float(fields[1]), "p50 ms": float(fields[4]), "p99 ms": float(fields[6])}

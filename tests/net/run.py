@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Uni's network under bad weather and bad clients: a TCP server in a guest, everything that it answers checked.
 
@@ -123,7 +122,7 @@ def echo(size: int, timeout: float = 120) -> None:
 
 
 def everything(requests: int, size: int) -> None:
-    for _ in range(requests):
+    for _index in range(requests):
         fetch()
     download(size)
     echo(size)
@@ -171,7 +170,7 @@ def slow_reader(line: wire.Wire) -> None:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect((GUEST, SOURCE))
         at = 0
-        for _ in range(200):
+        for _index in range(200):
             piece = slow.recv(100)
             assert piece == bytes((at + i) % 256 for i in range(len(piece)))
             at += len(piece)
@@ -182,7 +181,7 @@ def slow_reader(line: wire.Wire) -> None:
 @test
 def half_open(line: wire.Wire) -> None:
     """Many connections that say nothing, or half a request."""
-    peers = [socket.create_connection((GUEST, HTTP), 20) for _ in range(300)]
+    peers = [socket.create_connection((GUEST, HTTP), 20) for _index in range(300)]
     for peer in peers[::2]:
         peer.sendall(b"GET / HT")
     fetch()
@@ -203,7 +202,7 @@ def half_open(line: wire.Wire) -> None:
 @test
 def vanishing_client(line: wire.Wire) -> None:
     """A client whose machine disappears in the middle of a download."""
-    for _ in range(20):
+    for _index in range(20):
         peer = socket.create_connection((GUEST, SOURCE), 20)
         peer.recv(1000)
         line.weather = Weather(mute_port=peer.getsockname()[1])
@@ -249,7 +248,7 @@ def syn_flood(line: wire.Wire) -> None:
     def flood() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
             while not stop.is_set():
-                for _ in range(20):
+                for _index in range(20):
                     source = f"10.9.0.{chance.randrange(3, 250)}"
                     raw.sendto(syn(source, chance.randrange(1024, 65535), chance.getrandbits(32)), (GUEST, 0))
                 time.sleep(0.02)
@@ -257,7 +256,7 @@ def syn_flood(line: wire.Wire) -> None:
     thread.start()
     try:
         time.sleep(1)
-        for _ in range(10):
+        for _index in range(10):
             fetch()
     finally:
         stop.set()
@@ -269,7 +268,7 @@ def syn_flood(line: wire.Wire) -> None:
 def many_connections(line: wire.Wire) -> None:
     """2,000 open connections at once, each answered."""
     peers = []
-    for _ in range(2000):
+    for _index in range(2000):
         peer = socket.create_connection((GUEST, HTTP), 20)
         peer.settimeout(20)
         peers.append(peer)
@@ -293,7 +292,7 @@ def client(line: wire.Wire, machine: str) -> None:
     served = threading.Event()
 
     def serve(listener: socket.socket) -> None:
-        peer, _ = listener.accept()
+        peer, _address = listener.accept()
         peer.recv(4096)
         peer.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         peer.close()

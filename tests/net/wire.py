@@ -91,7 +91,7 @@ class Wire:
         if self.random.random() < weather.corrupt and len(frame) > 60:
             at = self.random.randrange(34, len(frame))
             frame = frame[:at] + bytes([frame[at] ^ (1 << self.random.randrange(8))]) + frame[at + 1:]
-        for _ in range(2 if self.random.random() < weather.repeat else 1):
+        for _index in range(2 if self.random.random() < weather.repeat else 1):
             if self.random.random() < weather.reorder:
                 self.count += 1
                 heapq.heappush(self.late, (time.monotonic() + self.random.uniform(0.001, 0.02), self.count, to_guest, frame))
@@ -101,13 +101,13 @@ class Wire:
     def run(self) -> None:
         while True:
             wait = max(0.0, self.late[0][0] - time.monotonic()) if self.late else 1.0
-            ready, _, _ = select.select([self.tap, self.udp], [], [], wait)
+            ready, _writable, _failed = select.select([self.tap, self.udp], [], [], wait)
             while self.late and self.late[0][0] <= time.monotonic():
-                _, _, to_guest, frame = heapq.heappop(self.late)
+                _due, _number, to_guest, frame = heapq.heappop(self.late)
                 self.send(to_guest, frame)
             for source in ready:
                 try:
-                    for _ in range(64):
+                    for _index in range(64):
                         frame = os.read(self.tap, 65536) if source == self.tap else self.udp.recv(65536)
                         self.carry(source == self.tap, frame)
                 except BlockingIOError:

@@ -63,8 +63,8 @@ class Ext2:
         if struct.unpack_from("<H", block, 56)[0] != _MAGIC:
             raise StateError("the disk holds no ext2 file system", code="disk.not_ext2",
                              hint="only ext2 disks can be read from outside of the VM")
-        (self.inodes, self.blocks, _reserved, _free, _free_inodes, _first, log_block, _frag, self.blocks_per_group, _,
-         self.inodes_per_group) = struct.unpack_from("<11I", block)
+        (self.inodes, self.blocks, _reserved, _free, _free_inodes, _first, log_block, _frag, self.blocks_per_group,
+         _frags, self.inodes_per_group) = struct.unpack_from("<11I", block)
         revision = struct.unpack_from("<I", block, 76)[0]
         self.inode_size = struct.unpack_from("<H", block, 88)[0] if revision else 128
         unknown = struct.unpack_from("<I", block, 96)[0] & ~_KNOWN_INCOMPATIBLE if revision else 0

@@ -30,7 +30,6 @@ from ansible_collections.uni.engine.tests.unit.engine.registries import tool
 BIG = random.Random(5).randbytes(3_000_000)
 
 
-
 @pytest.fixture
 def tree():
     tree = Tree()

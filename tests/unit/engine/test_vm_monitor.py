@@ -41,7 +41,7 @@ def test_command_line_has_the_floor_and_no_paths() -> None:
 
 
 def test_too_many_devices_and_unknown_names() -> None:
-    nics = tuple(Nic("52:54:00:00:00:01") for _ in range(9))
+    nics = tuple(Nic("52:54:00:00:00:01") for _index in range(9))
     with pytest.raises(UsageError):
         get("qemu").command("qemu", LaunchSpec("w", "microvm", "tcg", 1 << 20, 1, Path("/k"), "", nics=nics))
     for lookup in (get, guest):

@@ -73,8 +73,8 @@ def test_none_is_not_set_and_the_table_is_complete() -> None:
     for name, default in DEFAULTS.items():
         if name not in ("secrets",):
             assert FIELDS[name].normalise(default) == default, name
-    assert {name for name, field in FIELDS.items() if field.change == LIVE} >= {"ports", "labels", "restart_policy",
-                                                                               "limits", "health_check"}
+    live = {name for name, field in FIELDS.items() if field.change == LIVE}
+    assert live >= {"ports", "labels", "restart_policy", "limits", "health_check"}
 
 
 def test_signals() -> None:

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Build fs/ for the host under ASan and UBSan and try it on ext2 images made by mke2fs and checked by e2fsck.
 
@@ -124,7 +123,7 @@ def fuzz(exe: Path, tmp: Path, seeds: range) -> int:
         rng = random.Random(seed)
         block = (1024, 4096)[seed % 2]
         data = bytearray(images[block])
-        for _ in range(rng.choice((1, 3, 20, 200))):
+        for _index in range(rng.choice((1, 3, 20, 200))):
             # Metadata sits in front and is where damage hurts.
             at = rng.randrange(1024, rng.choice((2048, 8192, 200_000, len(data))))
             for k in range(at, min(at + rng.choice((1, 2, 4)), len(data))):

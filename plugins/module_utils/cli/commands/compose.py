@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,20 +115,23 @@ def compose_plan(args: argparse.Namespace, ui: Ui) -> int:
     result = api.up(ui.root, _stack(args), check=True, services=args.service, scale=_scale(args.scale),
                     remove_orphans=args.remove_orphans, recreate=args.recreate)
     _warn(ui, result.warnings)
-    ui.emit({"name": result.name, "changed": result.changed, "actions": result.plan.describe()},
-            lambda: _plan_text(result.plan))
+    data = {"name": result.name, "changed": result.changed, "actions": result.plan.describe()}
+    ui.line(data, _plan_text(result.plan))
     return 0
 
 
-def _plan_text(plan: Plan) -> None:
+def _plan_text(plan: Plan) -> str:
     """A line an action, and below it what differs."""
+    lines = []
     for action in plan.actions:
-        print(f"{action.target}: {action.summary}")
+        lines.append(f"{action.target}: {action.summary}")
         for key in action.after:
             before, after = action.before.get(key), action.after[key]
             if key != "status" and before != after:
-                print(f"    {key}: {'' if before is None else f'{before} -> '}{after}")
-    print(f"{len(plan.actions)} action{'' if len(plan.actions) == 1 else 's'}" if plan.actions else "nothing to do")
+                lines.append(f"    {key}: {'' if before is None else f'{before} -> '}{after}")
+    count = len(plan.actions)
+    lines.append(f"{count} action{'' if count == 1 else 's'}" if count else "nothing to do")
+    return "\n".join(lines)
 
 
 def compose_down_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,8 +145,8 @@ def compose_down(args: argparse.Namespace, ui: Ui) -> int:
     grace = None if args.time is None else parse_duration(args.time, what="--time")
     result = api.down(ui.root, _name(args), volumes=args.volumes, timeout=grace, progress=ui.note)
     removed = [a.target for a in result.plan.actions if a.kind == "remove"]
-    ui.emit({"name": result.name, "changed": result.changed, "actions": result.plan.describe()},
-            lambda: print("\n".join(removed) if removed else f"{result.name} is down; nothing to do"))
+    ui.line({"name": result.name, "changed": result.changed, "actions": result.plan.describe()},
+            "\n".join(removed) if removed else f"{result.name} is down; nothing to do")
     return 0
 
 
@@ -193,7 +197,6 @@ def compose_logs(args: argparse.Namespace, ui: Ui) -> int:
 def _print_log(ui: Ui, name: str, width: int, *, follow: bool, tail: int | None) -> None:
     """One VM's console; each line is written in one piece, so that several VMs' lines do not mix."""
     import json
-    import sys
 
     from ansible_collections.uni.engine.plugins.module_utils.cli.output import clean
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api as vms

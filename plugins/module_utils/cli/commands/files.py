@@ -32,7 +32,8 @@ def cp(args: argparse.Namespace, ui: Ui) -> int:
             return 0
         count = vmfiles.copy_from(ui.root, *source, Path(args.target))
     else:
-        assert target is not None
+        if target is None:
+            raise AssertionError("target is set here")
         if args.source == "-":
             count = _from_stdin(ui, target)
         else:

@@ -75,7 +75,8 @@ def _item(member: tarfile.TarInfo, path: Path, archive: tarfile.TarFile) -> _Ite
                                  device=(member.devmajor, member.devminor)))
     if member.issparse():
         source = archive.extractfile(member)
-        assert source is not None
+        if source is None:
+            raise AssertionError("source is set here")
         content = Content.of_bytes(source.read())
     else:
         content = _stretch(path, member.offset_data, member.size)

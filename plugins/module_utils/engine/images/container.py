@@ -113,7 +113,8 @@ def _by_reference(root: Root, text: str, scratch: Path, check: bool) -> Source:
         else:
             store = ImageStore(Root(scratch / "root")) if check else store
             image = api.pull(store.root, text, auth_root=root).image
-            assert image is not None
+            if image is None:
+                raise AssertionError("image is set here")
     return Source(image, store)
 
 
@@ -133,7 +134,8 @@ def unpack_archive(path: Path, scratch: Path) -> Path:
                     set(parts[2]) - set("0123456789abcdef"))
                 if member.isfile() and (blob or name in ("index.json", "oci-layout")):
                     source = archive.extractfile(member)
-                    assert source is not None
+                    if source is None:
+                        raise AssertionError("source is set here")
                     spool(source, target / name)
     except (tarfile.TarError, EOFError, UnicodeError) as error:
         raise VerifyError(f"{path} is no tar archive: {error}", code="layer.damaged",

@@ -99,7 +99,7 @@ def get(root: Root, names: Sequence[str], scratch: Path) -> list[tuple[Package, 
 
 def cached(root: Root) -> list[dict[str, str | int]]:
     """The packages in the cache: name, version and size in bytes, sorted by name."""
-    found = []
+    found: list[dict[str, str | int]] = []
     for path in sorted(_cache(root).glob("*.deb")):
         name, version = path.name.split("_")[:2]
         found.append({"name": name, "version": version.replace("%3a", ":"), "size": path.stat().st_size})
@@ -211,8 +211,10 @@ def _unpack(tree: Tree, package: Package, path: Path, scratch: Path) -> None:
     try:
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(path)], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
+            if process.stdout is None:
+                raise AssertionError("process.stdout is set here")
+            if process.stderr is None:
+                raise AssertionError("process.stderr is set here")
             spool(process.stdout, spooled)
             errors = process.stderr.read()
     except FileNotFoundError:

@@ -220,7 +220,8 @@ def _read_index(path: Path) -> tuple[list[Descriptor], dict[str, bytes]]:
             if member.size > MAX_MANIFEST or name == "oci-layout":
                 continue
             source = archive.extractfile(member)
-            assert source is not None
+            if source is None:
+                raise AssertionError("source is set here")
             data = source.read()
             if name == "index.json":
                 index = data
@@ -238,7 +239,8 @@ def _read_index(path: Path) -> tuple[list[Descriptor], dict[str, bytes]]:
 def _choose(entry: Descriptor, small: dict[str, bytes]) -> tuple[Reference | None, Descriptor]:
     """The name of an index entry, and its manifest for linux/amd64, through nested indexes."""
     annotations = entry.get("annotations") if isinstance(entry.get("annotations"), dict) else {}
-    assert annotations is not None
+    if annotations is None:
+        raise AssertionError("annotations is set here")
     name = annotations.get(_CONTAINERD_NAME) or annotations.get(REF_NAME)
     reference = parse_reference(str(name)) if name else None
     for _level in range(3):
@@ -264,7 +266,8 @@ def _copy_blobs(store: ImageStore, path: Path) -> None:
             if not is_digest(name) or store.has_blob(name, member.size):
                 continue
             source = archive.extractfile(member)
-            assert source is not None
+            if source is None:
+                raise AssertionError("source is set here")
             try:
                 store.add_blob(iter(partial(source.read, _CHUNK), b""), media_type="", digest=name)
             except UniError as error:
