@@ -9,15 +9,14 @@
 
 enum { REG_A = 10, REG_B = 11, REG_C = 12, B_24H = 2, B_BINARY = 4, B_UPDATE_INT = 16 };
 #define RTC_GSI 8
-#define FIRST_GAP 2             // seconds between the first two edges that are compared; doubles
-#define LAST_GAP 64
-#define MAX_STEP 200            // parts per million that a correction may change the rate by, after the first
+// Seconds between looks. The measurement at boot is good to some 100 ppm; with interrupts that come milliseconds late, the RTC knows
+// better only after about a minute.
+#define GAP 64
+#define MAX_LATE (20 * 1000000ull)      // ns
 
 static struct timer next_edge;
-static u64 edge_mono, edge_real, edge_tsc;      // at the last edge; 0: none yet
-static u32 gap = FIRST_GAP;
+static u64 anchor_mono, anchor_real, anchor_tsc;      // at the first edge, or the first after a jump; 0: none yet
 static bool present;
-static bool settled;            // the rate has been corrected once
 
 static u8 reg(u8 n)
 {
@@ -79,28 +78,24 @@ u64 rtc_read_seconds(void)
     return 0;
 }
 
-// The mean rate between the last edge and this one. The interrupt may come late, so that a single measurement is only trusted
-// within what an earlier, longer look allows.
+// The mean rate since the anchor. An interrupt may come late, which matters less the longer that is ago; a rate that differs by
+// more than lateness explains is not believed.
 static void correct_rate(u64 tsc, u64 real)
 {
-    u64 real_ns = real - edge_real, ticks = tsc - edge_tsc, rate = clock_rate();
-    if (real_ns > 2 * LAST_GAP * NSEC_PER_SEC || !ticks)
-        return;
-    if (real_ns >> 32 >= ticks)
+    u64 real_ns = real - anchor_real, ticks = tsc - anchor_tsc, rate = clock_rate();
+    if (!ticks || real_ns >> 32 >= ticks)
         return;                         // slower than 1 Hz: nonsense, and the division would overflow
     u64 mult, rest;                     // real_ns * 2^32 / ticks
     __asm__("divq %4" : "=a"(mult), "=d"(rest) : "a"(real_ns << 32), "d"(real_ns >> 32), "r"(ticks) : "cc");
     u64 diff = mult > rate ? mult - rate : rate - mult;
-    u64 limit = settled ? rate / 1000000 * MAX_STEP / (gap / FIRST_GAP) : rate / 100;
-    if (diff > limit)
-        return;
-    clock_set_rate(mult);
-    settled = true;
+    if (diff < rate / (real_ns / MAX_LATE + 1))
+        clock_set_rate(mult);
 }
 
 static void edge_interrupt(void *arg)
 {
     u64 tsc = rdtsc();
+    bool jumped = true;             // the first edge
     (void)arg;
     if (!(reg(REG_C) & B_UPDATE_INT))
         return;
@@ -108,22 +103,24 @@ static void edge_interrupt(void *arg)
     u64 real = read_once() * NSEC_PER_SEC, mono = clock_tsc_to_ns(tsc);
     if (!real)
         return;
-    if (edge_tsc) {
-        u64 expected = edge_real + (mono - edge_mono);
+    if (anchor_tsc) {
+        u64 expected = anchor_real + (mono - anchor_mono);
         // Stopped and continued by the host, or set by it: the wall clock follows, the rate is not touched.
-        bool jumped = expected + NSEC_PER_SEC / 4 < real || real + NSEC_PER_SEC / 4 < expected;
+        jumped = expected + NSEC_PER_SEC / 4 < real || real + NSEC_PER_SEC / 4 < expected;
         if (!jumped)
             correct_rate(tsc, real);
         mono = clock_tsc_to_ns(tsc);
-        if (gap < LAST_GAP)
-            gap *= 2;
     }
-    if (!clock_was_set())
-        clock_adjust_real(real - mono);
-    edge_tsc = tsc;
-    edge_mono = mono;
-    edge_real = real;
-    timer_arm(&next_edge, clock_mono_ns() + (gap - 1) * NSEC_PER_SEC + NSEC_PER_SEC / 2);
+    // The first edge sets the wall clock; later ones only when it is off by more than a late interrupt explains.
+    u64 off = real - mono, now = clock_real_offset();
+    if (!clock_was_set() && (jumped || off - now + MAX_LATE > 2 * MAX_LATE))
+        clock_adjust_real(off);
+    if (jumped) {
+        anchor_tsc = tsc;
+        anchor_mono = mono;
+        anchor_real = real;
+    }
+    timer_arm(&next_edge, clock_mono_ns() + (GAP - 1) * NSEC_PER_SEC + NSEC_PER_SEC / 2);
 }
 
 static void ask_for_edge(struct timer *t)

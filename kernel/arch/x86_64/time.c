@@ -27,8 +27,11 @@ static u32 timer_div;
 
 static u64 mul_shift(u64 delta, u64 mult) { return (u64)(((unsigned __int128)delta * mult) >> 32); }
 
+// Also for a reading from before the last change of the rate.
 u64 clock_tsc_to_ns(u64 tsc)
 {
+    if (unlikely(tsc < shared.c.base_tsc))
+        return shared.c.base_ns - mul_shift(shared.c.base_tsc - tsc, shared.c.mult);
     return shared.c.base_ns + mul_shift(tsc - shared.c.base_tsc, shared.c.mult);
 }
 
@@ -194,27 +197,42 @@ struct pvclock {
     i8 shift;
     u8 flags, pad2[2];
 };
+struct pvwall {
+    u32 version, sec, nsec;
+};
 static volatile struct pvclock pvclock ALIGNED(64);
+static volatile struct pvwall pvwall ALIGNED(64);
 
-static u64 rate_kvm(void)
+static bool kvm_clock(void)
 {
     u32 r[4];
     cpuid(0x40000000, 0, r);
     if (r[1] != 0x4b4d564b)             // "KVMK"
-        return 0;
+        return false;
     cpuid(0x40000001, 0, r);
-    if (!(r[0] & 8))                    // KVM_FEATURE_CLOCKSOURCE2
+    return r[0] & 8;                    // KVM_FEATURE_CLOCKSOURCE2
+}
+
+// The TSC's rate; and, because KVM knows it exactly, the wall clock: *real is nanoseconds since 1970 at TSC *at.
+static u64 rate_kvm(u64 *real, u64 *at)
+{
+    if (!kvm_clock())
         return 0;
     wrmsr(MSR_KVM_SYSTEM_TIME, kernel_pa((const void *)&pvclock) | 1);
     u64 mult = pvclock.mul;
     mult = pvclock.shift >= 0 ? mult << pvclock.shift : mult >> -pvclock.shift;
+    *at = pvclock.tsc;
+    u64 since_boot = pvclock.system_time;
     wrmsr(MSR_KVM_SYSTEM_TIME, 0);
+    wrmsr(MSR_KVM_WALL_CLOCK, kernel_pa((const void *)&pvwall));
+    if (pvwall.sec && !(pvwall.version & 1))
+        *real = pvwall.sec * NSEC_PER_SEC + pvwall.nsec + since_boot;
     return mult;
 }
 
 void time_init(void)
 {
-    u64 khz = tsc_khz_cpuid(), mult = rate_kvm();
+    u64 real = 0, at = 0, khz = tsc_khz_cpuid(), mult = rate_kvm(&real, &at);
     if (!mult && khz)
         mult = (1000000ull << 32) / khz;
     if (!mult)
@@ -223,5 +241,8 @@ void time_init(void)
         timer_set(DIV_1, 0);
     shared.c.mult = mult;
     shared.c.base_tsc = boot_config.boot_tsc;
-    shared.c.real_offset = rtc_read_seconds() * NSEC_PER_SEC - clock_mono_ns();
+    if (real)
+        shared.c.real_offset = real - clock_tsc_to_ns(at);
+    else
+        shared.c.real_offset = rtc_read_seconds() * NSEC_PER_SEC - clock_mono_ns();
 }
