@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Acting on signals on the way back to the program: handlers, default actions, restarting of interrupted calls.
 #include "boot.h"
+#include "crash.h"
 #include "errno.h"
 #include "itimer.h"
 #include "lib.h"
@@ -29,6 +30,7 @@ void signal_fatal(int sig, const struct siginfo_k *info, struct regs *r)
         snprintf(addr, sizeof(addr), "0x%lx", (unsigned long)(fault ? info->fault.addr : 0));
         printk(LOG_ERR, "uni: %s: killed by %s (code %d), address %s\n", p->name, signal_name(sig), info->code, addr);
         print_regs(r);
+        crash_backtrace(r);
         struct kv kv[] = { { "signal", NULL, sig }, { "rip", rip, 0 }, { "addr", addr, 0 } };
         control_event("crash", kv, ARRAY_SIZE(kv));
     }
