@@ -12,6 +12,6 @@ apt_install \
     python3 python3-venv python3-yaml python3-requests python3-pyroute2 python3-psutil python3-jinja2 \
     python3-aiohttp python3-cryptography git shellcheck \
     qemu-system-x86 qemu-utils e2fsprogs busybox-static \
-    gcc make libc6-dev musl-tools dpkg-dev skopeo docker-registry apache2-utils python3-bcrypt openssl
+    gcc make libc6-dev musl-tools dpkg-dev xz-utils skopeo docker-registry apache2-utils python3-bcrypt openssl
 make_venv tests/requirements.txt
 exec .venv/bin/python tests/run.py "$@"

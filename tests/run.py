@@ -153,7 +153,8 @@ def copy_tree() -> Path:
     listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=TOP,
                             check=True, stdout=subprocess.PIPE).stdout.decode()
     for name in filter(None, listed.split("\0")):
-        if name.startswith(("tests/kernel/", "tests/bench/")):  # not part of the collection that is shipped
+        # Not part of the collection that is shipped.
+        if name.startswith(("tests/kernel/", "tests/bench/", "tests/net/", "kernel/test/")):
             continue
         source = TOP / name
         if source.is_symlink() or source.is_file():
