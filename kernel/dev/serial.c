@@ -45,8 +45,9 @@ size_t serial_try_write(struct serial *s, const char *buf, size_t n)
 
 void serial_write_polled(struct serial *s, const char *buf, size_t n)
 {
-    if (!s->present || s->stuck)
+    if (!s->present || (s->stuck && !(inb(s->base + LSR) & LSR_THRE)))
         return;
+    s->stuck = false;
     u64 start = rdtsc();
     while (n) {
         size_t k = serial_try_write(s, buf, n);

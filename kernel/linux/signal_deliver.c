@@ -23,7 +23,9 @@ void signal_fault(int sig, int code, uptr addr, struct regs *r)
 void signal_fatal(int sig, const struct siginfo_k *info, struct regs *r)
 {
     struct process *p = the_process;
-    if ((SIG_CORE & SIGBIT(sig)) && !p->exiting) {
+    static bool told;               // several threads may crash at once; the first one's report is the one that matters
+    if ((SIG_CORE & SIGBIT(sig)) && !p->exiting && !told) {
+        told = true;
         char rip[20], addr[20];
         bool fault = (SIG_SYNCHRONOUS & SIGBIT(sig)) && info->code > 0 && info->code != SI_KERNEL_K;
         snprintf(rip, sizeof(rip), "0x%lx", (unsigned long)r->rip);
