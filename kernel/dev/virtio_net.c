@@ -14,9 +14,9 @@
 #include "virtio.h"
 
 // Section 5.1.3: feature bits.
-enum { F_CSUM = 0, F_GUEST_CSUM = 1, F_MTU = 3, F_MAC = 5, F_GUEST_TSO4 = 7, F_GUEST_TSO6 = 8, F_MRG_RXBUF = 15, F_STATUS = 16 };
+enum { F_CSUM = 0, F_GUEST_CSUM = 1, F_MTU = 3, F_MAC = 5, F_GUEST_TSO4 = 7, F_GUEST_TSO6 = 8, F_HOST_TSO4 = 11, F_MRG_RXBUF = 15, F_STATUS = 16 };
 enum { C_MAC = 0, C_MTU = 10 };
-enum { HDR_NEEDS_CSUM = 1, HDR_DATA_VALID = 2 };
+enum { HDR_NEEDS_CSUM = 1, HDR_DATA_VALID = 2, GSO_TCPV4 = 1 };
 
 // Section 5.1.6; always with num_buffers in virtio 1.x.
 struct net_hdr {
@@ -116,10 +116,14 @@ static void receive(struct vnet *n, struct rx_buf *b, u32 len)
     if (n->parts_left > 0) {
         n->parts_left--;
         struct pbuf *p = len ? as_pbuf(b, 0, len) : NULL;
-        if (p && n->partial && n->partial->tot_len + len <= 0xffff)
+        if (p && n->partial && n->partial->tot_len + len <= 0xffff) {
             pbuf_cat(n->partial, p);
-        else
+        } else {                              // more than a pbuf counts: the frame is lost as a whole
             drop(n, b);
+            if (n->partial)
+                pbuf_free(n->partial);
+            n->partial = NULL;
+        }
         if (n->parts_left == 0 && n->partial)
             finish(n);
         return;
@@ -162,7 +166,7 @@ static void poll(struct netdev *d)
 
 // The checksum's place for the device to fill in: lwIP left it 0, the device sums from csum_start on, so it must hold the
 // pseudo header's sum (section 5.1.6.2).
-static void offer_csum(struct net_hdr *h, struct pbuf *p)
+static void offer_csum(const struct vnet *n, struct net_hdr *h, struct pbuf *p)
 {
     u8 *f = p->payload;
     u32 ip = 14, proto, l4, alen, addr;
@@ -190,6 +194,12 @@ static void offer_csum(struct net_hdr *h, struct pbuf *p)
     h->flags = HDR_NEEDS_CSUM;
     h->csum_start = (u16)l4;
     h->csum_offset = (u16)off;
+    // Longer than the interface takes: TCP made it so because the device cuts it (linux/inet_tcp.c, offload_segments).
+    if (n->dev.tso && p->tot_len > n->dev.mtu + 14u && proto == 6) {
+        h->gso_type = GSO_TCPV4;
+        h->gso_size = (u16)(n->dev.mtu - 40);
+        h->hdr_len = (u16)(l4 + (f[l4 + 12] >> 4) * 4u);
+    }
 }
 
 // In front of the frame when the pbuf has room there that nobody else sees; else NULL.
@@ -208,7 +218,7 @@ static int gather(struct vnet *n, struct pbuf *p, struct virtq_buf *b)
     if (h) {
         memset(h, 0, sizeof(*h));
         if (n->dev.tx_csum)
-            offer_csum(h, p);
+            offer_csum(n, h, p);
         b[k++] = (struct virtq_buf){ va_to_pa(h), sizeof(*h) + p->len };
     } else {
         b[k++] = (struct virtq_buf){ va_to_pa(n->no_offload), sizeof(*h) };
@@ -291,6 +301,7 @@ static int set_up(struct vnet *n, struct virtio_dev *d)
         n->dev.mac[0] = (u8)((n->dev.mac[0] & ~1) | 2);      // unicast, locally administered
     }
     n->dev.tx_csum = virtio_has(d, F_CSUM);
+    n->dev.tso = n->dev.tx_csum && virtio_has(d, F_HOST_TSO4) && n->dev.mtu >= 1280;
     n->dev.xmit = xmit;
     n->dev.poll = poll;
     n->dev.kick = kick;
@@ -300,7 +311,12 @@ static int set_up(struct vnet *n, struct virtio_dev *d)
 
 int virtio_net_probe(struct virtio_dev *d)
 {
-    int err = virtio_negotiate(d, BIT(F_CSUM) | BIT(F_GUEST_CSUM) | BIT(F_MTU) | BIT(F_MAC) | BIT(F_MRG_RXBUF));
+    u64 wanted = BIT(F_CSUM) | BIT(F_GUEST_CSUM) | BIT(F_MTU) | BIT(F_MAC) | BIT(F_MRG_RXBUF) | BIT(F_HOST_TSO4);
+    // Long frames only come in when they may be spread over several buffers.
+    u64 needed = BIT(F_MRG_RXBUF) | BIT(F_GUEST_CSUM);
+    if ((d->t->get_features(d) & needed) == needed)
+        wanted |= BIT(F_GUEST_TSO4) | BIT(F_GUEST_TSO6);
+    int err = virtio_negotiate(d, wanted);
     if (err)
         return err;
     struct vnet *n = kzalloc(sizeof(*n));

@@ -150,17 +150,21 @@ bool inet_addrs_overlap(const struct inet_addr *a, bool a_only6, const struct in
     return ip_addr_cmp(&a->ip, &b->ip);
 }
 
+bool inet_is_ours(const ip_addr_t *ip)
+{
+    for (struct netif *n = netif_list; n; n = n->next)
+        if (IP_IS_V4(ip) ? ip4_addr_cmp(netif_ip4_addr(n), ip_2_ip4(ip)) : netif_get_ip6_addr_match(n, ip_2_ip6(ip)) >= 0)
+            return true;
+    return false;
+}
+
 bool inet_is_local(const ip_addr_t *ip)
 {
-    if (ip_addr_isany(ip) || ip_addr_ismulticast(ip))
+    if (ip_addr_isany(ip) || ip_addr_ismulticast(ip) || inet_is_ours(ip))
         return true;
     for (struct netif *n = netif_list; n; n = n->next) {
-        if (IP_IS_V4(ip)) {
-            if (ip4_addr_cmp(netif_ip4_addr(n), ip_2_ip4(ip)) || ip4_addr_isbroadcast(ip_2_ip4(ip), n))
-                return true;
-        } else if (netif_get_ip6_addr_match(n, ip_2_ip6(ip)) >= 0) {
+        if (IP_IS_V4(ip) && ip4_addr_isbroadcast(ip_2_ip4(ip), n))
             return true;
-        }
     }
     return IP_IS_V4(ip) && ip4_addr_isloopback(ip_2_ip4(ip));
 }

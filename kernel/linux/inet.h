@@ -61,6 +61,7 @@ struct tcp_sock {
     // TCP options.
     u32 keep_idle, keep_intvl, keep_cnt, user_timeout, syncnt, maxseg;
     int linger2;
+    u16 real_mss;               // of the wire, where segments are longer for the device to cut
     u64 progress_ns;            // the peer last acknowledged something
     u64 bytes_acked, bytes_received;
     struct list all_node;       // tcp_socks
@@ -92,6 +93,7 @@ int inet_addr_in(const struct socket *s, const struct sockaddr_buf *a, u32 len, 
 u32 inet_addr_out(const struct socket *s, const struct inet_addr *in, struct sockaddr_buf *a);   // the length
 int inet_errno(int lwip_err);                   // err_t to negative errno
 bool inet_is_local(const ip_addr_t *ip);        // an address of ours (or any, or multicast)
+bool inet_is_ours(const ip_addr_t *ip);         // an address of ours
 bool inet_addrs_overlap(const struct inet_addr *a, bool a_only6, const struct inet_addr *b, bool b_only6);
 int inet_check_port(u16 port);                  // privileged ports: -EACCES
 struct netif *inet_netif(u32 ifindex);          // Linux's index; NULL: none

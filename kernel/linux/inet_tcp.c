@@ -2,6 +2,7 @@
 // TCP sockets: life, lwIP's callbacks, readiness (tcp(7); readiness: tcp_poll of Linux, net/ipv4/tcp.c).
 #include "inet.h"
 
+#include "lwip/ip.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/tcp.h"
 
@@ -11,6 +12,7 @@
 #include "page.h"
 #include "time.h"
 
+#include "../net/net_priv.h"
 #include "inet_tcp.h"
 
 static const struct socket_ops tcp_ops;
@@ -182,6 +184,19 @@ static void on_error(void *arg, err_t err)
     tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_RDNORM | POLL_WRNORM | POLL_RDHUP | POLL_HUP | (e ? POLL_ERR : 0));
 }
 
+#define OFFLOAD_SEGMENTS 11u                  // what fits a heap block of 16 KiB with its headers
+
+// Where the device cuts segments (TSO), lwIP may make them many times as long. Only for peers that take full ones: the device is
+// told to cut by the interface's size.
+void tcp_offload(struct tcp_sock *t, struct tcp_pcb *pcb)
+{
+    t->real_mss = pcb->mss;
+    struct netif *n = IP_IS_V4_VAL(pcb->remote_ip) ? ip_route(&pcb->local_ip, &pcb->remote_ip) : NULL;
+    struct netdev *d = n ? netdev_of(n) : NULL;
+    if (d && d->tso && pcb->mss == d->mtu - 40 && !inet_is_ours(&pcb->remote_ip))
+        pcb->mss = (u16_t)(pcb->mss * OFFLOAD_SEGMENTS);
+}
+
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 {
     struct tcp_sock *t = arg;
@@ -190,6 +205,7 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
     t->ever_connected = true;
     t->local.ip = pcb->local_ip;
     t->local.port = pcb->local_port;
+    tcp_offload(t, pcb);
     tcp_sock_wake(t, POLL_OUT | POLL_WRNORM | POLL_IN);
     return ERR_OK;
 }

@@ -4,8 +4,10 @@
 #define UNI_INET_TCP_H
 
 struct tcp_sock;
+struct tcp_pcb;
 struct socket;
 
+void tcp_offload(struct tcp_sock *t, struct tcp_pcb *pcb);   // the handshake is done; net_lock held
 void tcp_accept_ready(struct tcp_sock *t);              // into its listener's queue; net_lock held
 void tcp_adopt(struct tcp_sock *t, struct socket *s);   // net_lock held
 

@@ -263,6 +263,7 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
     t->listener = l;
     l->nr_accept++;
     tcp_sock_attach(t, pcb);
+    tcp_offload(t, pcb);
     if (!l->defer_accept)
         tcp_accept_ready(t);
     return ERR_OK;

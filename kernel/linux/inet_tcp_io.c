@@ -2,6 +2,7 @@
 // TCP sockets: send and recv (Linux, net/ipv4/tcp.c: tcp_sendmsg_locked, tcp_recvmsg_locked).
 #include "inet.h"
 
+#include "lwip/memp.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/tcp.h"
 
@@ -64,6 +65,86 @@ static ssize_t enqueue(struct tcp_sock *t, const void *data, u32 n, bool more)
     return done;
 }
 
+// What a segment may hold: not more than half of what the peer ever offered, or it would wait for a window that never comes.
+static u32 segment_size(const struct tcp_pcb *pcb)
+{
+    return MIN((u32)pcb->mss, pcb->snd_wnd_max / 2);
+}
+
+// Appends a whole segment that is built already, as tcp_write() would, but without its copy. `p` has room for the header.
+static bool append_segment(struct tcp_pcb *pcb, struct pbuf *p, bool push)
+{
+    struct tcp_seg *seg = memp_malloc(MEMP_TCP_SEG), **tail = &pcb->unsent;
+    if (!seg)
+        return false;
+    memset(seg, 0, sizeof(*seg));
+    seg->p = p;
+    seg->len = p->tot_len;
+    pbuf_add_header(p, TCP_HLEN);
+    seg->tcphdr = p->payload;
+    memset(seg->tcphdr, 0, TCP_HLEN);
+    seg->tcphdr->src = lwip_htons(pcb->local_port);
+    seg->tcphdr->dest = lwip_htons(pcb->remote_port);
+    seg->tcphdr->seqno = lwip_htonl(pcb->snd_lbb);
+    TCPH_HDRLEN_FLAGS_SET(seg->tcphdr, 5, TCP_ACK | (push ? TCP_PSH : 0));
+    while (*tail)
+        tail = &(*tail)->next;
+    *tail = seg;
+    pcb->unsent_oversize = 0;
+    pcb->snd_lbb += seg->len;
+    pcb->snd_buf -= seg->len;
+    pcb->snd_queuelen++;
+    return true;
+}
+
+#define BATCH 8
+
+static void drop_built(struct pbuf **p, u32 from, u32 n)
+{
+    for (u32 i = from; i < n; i++)
+        pbuf_free(p[i]);
+}
+
+// Whole segments straight from the program's memory. The bytes queued; 0: take the other way.
+static ssize_t send_whole(struct tcp_sock *t, struct iter *it, u32 room, bool hold)
+{
+    struct pbuf *p[BATCH];
+    u32 size = t->pcb ? segment_size(t->pcb) : 0, n = 0, done = 0;
+    struct iter mark = *it;
+    if (size < 536 || room < size || it->left < size)
+        return 0;
+    u32 want = MIN(MIN((u32)(MIN(it->left, (u64)room) / size), (u32)BATCH), MAX(2 * CHUNK / size, 1u));
+    for (; n < want; n++) {
+        p[n] = pbuf_alloc(PBUF_TRANSPORT, (u16_t)size, PBUF_RAM);
+        if (!p[n])
+            break;
+        if (iter_get(it, p[n]->payload, size) < size) {
+            pbuf_free(p[n]);
+            break;
+        }
+    }
+    net_lock();
+    struct tcp_pcb *pcb = t->pcb;
+    while (done < n && pcb && pcb->snd_buf >= size && segment_size(pcb) >= size &&
+           append_segment(pcb, p[done], !hold && done + 1 == n && it->left == 0))
+        done++;
+    if (pcb && done)
+        tcp_output(pcb);
+    drop_built(p, done, n);
+    net_unlock();
+    if (done < n || n < want) {               // a fault, or no memory: the other way tells them apart
+        iter_revert(it, &mark);
+        it->left = mark.left;
+        for (u32 left = done * size; left > 0;) {
+            u8 skip[256];
+            u32 step = MIN(left, (u32)sizeof(skip));
+            iter_get(it, skip, step);
+            left -= step;
+        }
+    }
+    return (ssize_t)(done * size);
+}
+
 static ssize_t send_chunk(struct tcp_sock *t, struct iter *it, u32 n, bool more)
 {
     u8 small[SMALL];
@@ -96,6 +177,8 @@ static ssize_t send_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u3
             if (!err)
                 continue;
         }
+        if (!err)
+            err = send_whole(t, m->it, room, hold);
         u32 n = (u32)MIN(m->it->left, (u64)MIN(room, CHUNK));
         if (!err)
             err = send_chunk(t, m->it, n, hold || n < m->it->left);

@@ -138,7 +138,7 @@ static void fill_info(const struct tcp_sock *t, struct info *i)
     const struct tcp_pcb *p = t->pcb;
     if (!p || t->phase == TCP_LISTENING)
         return;
-    u32 mss = MAX(p->mss, 1);
+    u32 mss = t->real_mss ? t->real_mss : MAX(p->mss, 1);
     i->retransmits = p->nrtx;
     i->probes = p->persist_probe;
     i->options = (p->flags & TF_WND_SCALE ? 4 : 0) | (p->flags & TF_SACK ? 2 : 0);
@@ -162,7 +162,7 @@ static int get_tcp(const struct tcp_sock *t, int name, int *v)
 {
     switch (name) {
     case O_NODELAY: *v = t->nodelay; return 0;
-    case O_MAXSEG: *v = t->pcb && t->phase == TCP_CONNECTED ? t->pcb->mss : t->maxseg ? (int)t->maxseg : 536; return 0;
+    case O_MAXSEG: *v = t->pcb && t->phase == TCP_CONNECTED ? t->real_mss : t->maxseg ? (int)t->maxseg : 536; return 0;
     case O_CORK: *v = t->cork; return 0;
     case O_KEEPIDLE: *v = (int)t->keep_idle; return 0;
     case O_KEEPINTVL: *v = (int)t->keep_intvl; return 0;

@@ -72,4 +72,7 @@ edit include/lwip/priv/tcp_priv.h '/^#define TCP_REG_ACTIVE(npcb)/,/do {/ s/do {
 edit core/tcp.c '/^tcp_free(struct tcp_pcb \*pcb)/,/^{/ s/^{/{ net_tcp_unhash(pcb);/' net_tcp_unhash
 edit core/tcp_in.c "s/for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 0); pcb != NULL; pcb = NULL)/" 'dest, 0)'
 edit core/tcp_in.c "s/for (pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 1); pcb != NULL; pcb = NULL)/" 'dest, 1)'
+# TCP never sends more than the interface takes, except where the device cuts segments itself: nothing to fragment.
+edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->mtu \&\& (p->tot_len > netif->mtu) \&\& proto != IP_PROTO_TCP)/' 'proto != IP_PROTO_TCP)'
+
 touch "$dir/.unpacked"
