@@ -138,7 +138,7 @@ def test_unhealthy_is_said_and_restarted(host: Host, ticks: Path) -> None:
     with pytest.raises(DeadlineError):
         api.wait_for(host.root, "web", "healthy", timeout=1.0)
     vm = api.resolve_vm(host.root, "web")
-    for _ in range(600):
+    for _attempt in range(600):
         if int(vm.fresh().state.get("restarts") or 0) >= 1:
             break
         api.wait(host.root, "web", timeout=60)

@@ -142,8 +142,6 @@ def _plan_state(vm: Vm, state: str) -> Plan:
     return plan_vm(VmSpec(vm.name), observe(vm), Wanted(state))
 
 
-
-
 def _apply_new(root: Root, spec: VmSpec, plan: Plan, image: Mapping[str, Any] | None, timeout: float | None) -> Vm:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
@@ -414,10 +412,6 @@ def _wait(root: Root, vm: Vm, event: str, timeout: float | None) -> dict[str, An
     if verdict is None:
         raise StateError(f"VM {vm.name} was never started", code="vm.never_started", hint=f"uni start {vm.name}")
     return {"ok": event == "exit", "exit": verdict}
-
-
-
-
 
 
 def logs(root: Root, reference: str, **options: Any) -> Any:
