@@ -72,6 +72,13 @@ struct ext2_dirent {
 
 #define DIRENT_SIZE(len) ALIGN_UP(8u + (len), 4u)
 
+// A rename over a file leaves, in the same write of the directory's block, an entry of another name that leads to the replaced
+// file, so that no inode is without a name before its end is on disk. Nobody sees it; the commit takes it away at last.
+struct ext2_hidden {
+    struct list node;
+    u32 blk, ino;
+};
+
 // Metadata in memory: one block of the disk. Its kind says in which step of a commit it is written (ext2_commit).
 // NEW: bitmaps and what nothing on disk points to yet (new indirect blocks and directory blocks). MAP: older indirect blocks.
 enum buf_kind { BUF_NEW, BUF_MAP, BUF_INODE, BUF_DIR, BUF_KINDS };
@@ -116,6 +123,7 @@ struct ext2_fs {
     struct ext2_sb *disk_sb;        // as on disk, 1024 bytes
     struct list fresh, done;        // inodes, counted: see ext2_inode.fresh; committed, the reference waits for ext2_unlock
     struct list late;               // struct ext2_late
+    struct list hidden;             // struct ext2_hidden
     struct list all;                // list of mounted ext2 for the shrinker
 };
 
@@ -175,10 +183,11 @@ int ext2_write_inode(struct ext2_inode *e);                          // into its
 void ext2_free_inode(struct inode *i);
 int ext2_commit(struct ext2_fs *fs, bool counts);                    // fs->lock held
 void ext2_unlock(struct ext2_fs *fs);
+bool ext2_inode_on_disk(struct ext2_inode *e);                       // fs->lock held
 void ext2_end_orphans(struct ext2_fs *fs);
 void ext2_mark_fresh(struct ext2_inode *e);                          // fs->lock held
 void ext2_end_fresh(struct ext2_inode *e);                           // the caller has a reference of its own
-void ext2_mark_late(struct ext2_inode *e);
+bool ext2_mark_late(struct ext2_inode *e);
 int ext2_setattr(struct inode *i, const struct setattr *a);
 void ext2_set_ops(struct inode *i);
 
@@ -196,6 +205,9 @@ int ext2_fsync(struct file *f, bool data_only);
 int ext2_dir_find(struct ext2_inode *dir, const char *name, size_t len, u32 *ino);
 int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode, u32 *blk);
 int ext2_dir_set(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode, u32 *blk);
+int ext2_dir_hide(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode);   // -ENOSPC, -ENOMEM: remove instead
+int ext2_dir_hide_in(struct ext2_inode *dir, u32 blk, u32 ino, u32 mode);
+void ext2_end_hidden(struct ext2_fs *fs);
 int ext2_dir_remove(struct ext2_inode *dir, const char *name, size_t len);
 u32 ext2_dir_block_of(struct ext2_inode *dir, const char *name, size_t len);   // 0: not there
 int ext2_dir_make(struct ext2_inode *dir, u32 parent);

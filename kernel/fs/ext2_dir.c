@@ -24,6 +24,14 @@ static struct ext2_dirent *entry_at(struct ext2_inode *dir, struct buf *b, u32 o
     return NULL;
 }
 
+static bool hidden(const struct ext2_fs *fs, u32 ino)
+{
+    for (const struct list *n = fs->hidden.next; n != &fs->hidden; n = n->next)
+        if (list_entry(n, struct ext2_hidden, node)->ino == ino)
+            return true;
+    return false;
+}
+
 // The entry of a name, in a block that the caller puts; *prev the entry before it in the block. 0, -ENOENT, -EIO.
 static int search(struct ext2_inode *dir, const char *name, size_t len, struct buf **bp, struct ext2_dirent **dp, struct ext2_dirent **prev)
 {
@@ -39,7 +47,7 @@ static int search(struct ext2_inode *dir, const char *name, size_t len, struct b
                 buf_put(fs, b);
                 return -EIO;
             }
-            if (d->ino && d->name_len == len && d->name[0] == name[0] && !memcmp(d->name, name, len)) {
+            if (d->ino && d->name_len == len && d->name[0] == name[0] && !memcmp(d->name, name, len) && !hidden(fs, d->ino)) {
                 *bp = b;
                 *dp = d;
                 if (prev)
@@ -203,6 +211,92 @@ int ext2_dir_remove(struct ext2_inode *dir, const char *name, size_t len)
     return 0;
 }
 
+static struct ext2_hidden *hidden_name(u32 ino, u32 blk, char name[16], size_t *len)
+{
+    struct ext2_hidden *h = kzalloc(sizeof(*h));
+    *len = (size_t)snprintf(name, 16, ".#%x", ino);
+    if (h) {
+        h->blk = blk;
+        h->ino = ino;
+    }
+    return h;
+}
+
+// Adds the hidden entry to the free room of a block of dir, which is dirty already.
+int ext2_dir_hide_in(struct ext2_inode *dir, u32 blk, u32 ino, u32 mode)
+{
+    struct ext2_fs *fs = FS(dir);
+    char name[16];
+    size_t len;
+    struct ext2_hidden *h = hidden_name(ino, blk, name, &len);
+    struct buf *b = h ? buf_get(fs, blk) : NULL;
+    int done = b ? add_to_block(dir, b, name, len, ino, mode) : 0;
+    if (b)
+        buf_put(fs, b);
+    if (done <= 0) {
+        kfree(h);
+        return -ENOSPC;
+    }
+    list_push(&fs->hidden, &h->node);
+    return 0;
+}
+
+// Makes the entry of a name the hidden one.
+int ext2_dir_hide(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode)
+{
+    struct ext2_fs *fs = FS(dir);
+    struct buf *b;
+    struct ext2_dirent *d;
+    char other[16];
+    size_t n;
+    struct ext2_hidden *h = hidden_name(ino, 0, other, &n);
+    int err = h ? search(dir, name, len, &b, &d, NULL) : -ENOMEM;
+    if (!err && n + 8 > d->rec_len) {
+        buf_put(fs, b);
+        err = -ENOSPC;
+    }
+    if (err) {
+        kfree(h);
+        return err;
+    }
+    fill(dir, d, other, n, ino, mode);
+    h->blk = b->blk;
+    list_push(&fs->hidden, &h->node);
+    changed(dir, b, BUF_DIR);
+    buf_put(fs, b);
+    return 0;
+}
+
+static void unhide(struct ext2_fs *fs, const struct ext2_hidden *h)
+{
+    struct buf *b = buf_get(fs, h->blk);
+    struct ext2_dirent *d, *prev = NULL;
+    for (u32 off = 0; b && off + 8 <= fs->bsize; off += d->rec_len, prev = d) {
+        d = (struct ext2_dirent *)(b->data + off);
+        if (d->rec_len < 8 || off + d->rec_len > fs->bsize)
+            break;
+        if (d->ino != h->ino || d->name[0] != '.' || d->name_len < 3 || d->name[1] != '#')
+            continue;
+        if (prev)
+            prev->rec_len = (u16)(prev->rec_len + d->rec_len);
+        else
+            d->ino = 0;
+        buf_dirty(fs, b, BUF_DIR);
+        break;
+    }
+    if (b)
+        buf_put(fs, b);
+}
+
+void ext2_end_hidden(struct ext2_fs *fs)
+{
+    for (struct list *n; (n = list_pop(&fs->hidden));) {
+        struct ext2_hidden *h = list_entry(n, struct ext2_hidden, node);
+        unhide(fs, h);
+        kfree(h);
+    }
+}
+
 // The first block of a new directory: "." and "..".
 int ext2_dir_make(struct ext2_inode *dir, u32 parent)
 {
@@ -242,7 +336,7 @@ int ext2_dir_empty(struct ext2_inode *dir)
                 r = -EIO;
                 break;
             }
-            if (d->ino && !dots(d))
+            if (d->ino && !dots(d) && !hidden(fs, d->ino))
                 r = 0;
         }
         buf_put(fs, b);
@@ -267,7 +361,7 @@ static int emit_block(struct ext2_inode *dir, struct file *f, struct buf *b, voi
         if (base + off < f->pos)
             continue;
         u64 next = base + off + d->rec_len;
-        if (d->ino && !emit(ctx, d->name, d->name_len, d->ino, fs->filetype ? dtypes[d->type & 7] : 0, next))
+        if (d->ino && !hidden(fs, d->ino) && !emit(ctx, d->name, d->name_len, d->ino, fs->filetype ? dtypes[d->type & 7] : 0, next))
             return 0;
         f->pos = next;
     }

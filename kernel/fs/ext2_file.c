@@ -296,12 +296,10 @@ int ext2_fsync(struct file *f, bool data_only)
     if (!err && i->mapping.wb_error)
         err = i->mapping.wb_error;
     i->mapping.wb_error = 0;
-    if (!(data_only && S_ISREG(i->mode) && !(i->iflags & I_DIRTY_META))) {
-        mutex_lock(&fs->lock);
-        int e = ext2_commit(fs, false);
-        ext2_unlock(fs);
-        err = err ? err : e;
-    }
+    mutex_lock(&fs->lock);
+    int c = data_only && S_ISREG(i->mode) && ext2_inode_on_disk(EI(i)) ? 0 : ext2_commit(fs, false);
+    ext2_unlock(fs);
+    err = err ? err : c;
     int e = fs->dev->has_flush ? blk_flush(fs->dev) : 0;
     return err ? err : e;
 }

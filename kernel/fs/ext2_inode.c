@@ -277,6 +277,20 @@ static bool end_orphan(struct inode *i, void *arg)
 // Unmount: files that have no name but are still open.
 void ext2_end_orphans(struct ext2_fs *fs) { inode_for_each(end_orphan, fs); }
 
+// Does the disk have all that fdatasync must keep? An inode that left memory meanwhile may still wait in its buffer.
+bool ext2_inode_on_disk(struct ext2_inode *e)
+{
+    struct ext2_fs *fs = FS(e);
+    struct ext2_raw *r;
+    if ((e->vfs.iflags & I_DIRTY_META) || e->fresh || e->late || !list_empty(&fs->dirty[BUF_NEW]) || !list_empty(&fs->dirty[BUF_MAP]))
+        return false;
+    struct buf *b = table_block(fs, (u32)e->vfs.ino, &r);
+    bool clean = b && !b->dirty;
+    if (b)
+        buf_put(fs, b);
+    return clean;
+}
+
 // --- Commit -----------------------------------------------------------------------------------------------------------
 
 void ext2_mark_fresh(struct ext2_inode *e)
@@ -298,7 +312,7 @@ void ext2_end_fresh(struct ext2_inode *e)
 }
 
 // Without memory for it the order is the other one, which a kill may make visible.
-void ext2_mark_late(struct ext2_inode *e)
+bool ext2_mark_late(struct ext2_inode *e)
 {
     struct ext2_fs *fs = FS(e);
     struct ext2_raw *r;
@@ -306,7 +320,7 @@ void ext2_mark_late(struct ext2_inode *e)
     struct buf *b = l ? table_block(fs, (u32)e->vfs.ino, &r) : NULL;
     if (!b) {
         kfree(l);
-        return;
+        return false;
     }
     memcpy(&l->raw, r, MIN((size_t)fs->inode_size, sizeof(l->raw)));
     buf_put(fs, b);
@@ -314,6 +328,7 @@ void ext2_mark_late(struct ext2_inode *e)
     l->ino = (u32)e->vfs.ino;
     e->late = l;
     list_push(&fs->late, &l->node);
+    return true;
 }
 
 void ext2_unlock(struct ext2_fs *fs)
@@ -358,7 +373,8 @@ static int finish_inodes(struct ext2_fs *fs)
 
 // Brings the disk to the present state, in an order that leaves a disk which e2fsck -p repairs wherever it stops, with all
 // that an earlier commit promised. e2fsck -p clears names of deleted inodes but stops at inodes without a name, so:
-// what nothing points to yet, indirect blocks, inodes (new ones as deleted ones), directories, new inodes as what they are.
+// what nothing points to yet, indirect blocks, inodes (new ones as deleted ones), directories, new inodes as what they are,
+// replaced inodes as deleted ones, directories without what led to these.
 // Blocks and inodes that were freed become usable only after it.
 int ext2_commit(struct ext2_fs *fs, bool counts)
 {
@@ -369,6 +385,10 @@ int ext2_commit(struct ext2_fs *fs, bool counts)
             return e;
     }
     int e = finish_inodes(fs);
+    if (!e && !list_empty(&fs->hidden)) {
+        ext2_end_hidden(fs);
+        e = buf_write_kind(fs, BUF_DIR);
+    }
     if (e)
         return e;
     ext2_release_held(fs);

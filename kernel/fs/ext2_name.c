@@ -233,6 +233,14 @@ static int move_locked(struct move *m)
         return -EIO;
     bool old_dirty = b->dirty;
     buf_put(fs, b);
+    // The new name must reach the disk before the old one goes. Directory blocks are written in the order in which they
+    // became dirty; when the old name's block is dirty already and the new name may come into another, that order is wrong.
+    bool same_block = m->old ? ext2_dir_block_of(m->to, m->nname, m->nlen) == was : !other && m->to->vfs.size == fs->bsize;
+    if (old_dirty && !same_block) {
+        err = ext2_commit(fs, false);
+        if (err)
+            return err;
+    }
     if (m->old && isdir) {
         int empty = ext2_dir_empty(EI(m->old));
         if (empty <= 0)
@@ -242,16 +250,13 @@ static int move_locked(struct move *m)
         return -EMLINK;
     err = m->old ? ext2_dir_set(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode, &blk)
                  : ext2_dir_add(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode, &blk);
-    // The new name must reach the disk before the old one goes. Directory blocks are written in the order in which they
-    // became dirty; only when the old name's block was dirty before, that order is the wrong one.
-    if (!err && blk != was && old_dirty)
-        err = ext2_commit(fs, false);
-    if (!err)
+    bool late = !err && m->old && (isdir || m->old->nlink <= 1) && !EI(m->old)->fresh && ext2_mark_late(EI(m->old));
+    bool held = late && !ext2_dir_hide_in(m->to, blk, (u32)m->old->ino, m->old->mode);
+    bool hide = late && !held && blk == was && !ext2_dir_hide(m->from, m->name, m->len, (u32)m->old->ino, m->old->mode);
+    if (!err && !hide)
         err = ext2_dir_remove(m->from, m->name, m->len);
     if (err)
         return err;
-    if (m->old && (isdir || m->old->nlink <= 1) && !EI(m->old)->fresh)
-        ext2_mark_late(EI(m->old));
     if (m->old)
         drop_link(m->old, isdir ? m->old->nlink : 1);
     if (isdir && other)

@@ -311,6 +311,7 @@ struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err)
     list_init(&fs->fresh);
     list_init(&fs->done);
     list_init(&fs->late);
+    list_init(&fs->hidden);
     for (int k = 0; k < BUF_KINDS; k++)
         list_init(&fs->dirty[k]);
     mutex_init(&fs->lock);

@@ -249,7 +249,7 @@ static long set_times(struct inode *i, const struct timespec_k ts[2], bool now)
 static long utimens(int dirfd, uptr name, const struct timespec_k ts[2], u32 flags, bool now)
 {
     char first;
-    if (!name || ((flags & AT_EMPTY_PATH) && !copy_from_user(&first, name, 1) && !first)) {
+    if ((!name && dirfd != AT_FDCWD) || ((flags & AT_EMPTY_PATH) && !copy_from_user(&first, name, 1) && !first)) {
         if (flags & ~(u32)AT_EMPTY_PATH)
             return -EINVAL;
         struct file *f = fd_get(dirfd);
