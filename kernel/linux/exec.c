@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // execve and the start of the first program: interpreters and scripts, the initial stack, the auxiliary vector.
 #include <linux/auxvec.h>
+#include <linux/fcntl.h>
 #include "arch.h"
 #include "boot.h"
 #include "elf.h"
@@ -56,20 +57,21 @@ static bool open_for_writing(const struct inode *i)
 static int open_exec(const char *path, struct file **out)
 {
     struct kstat st;
-    struct file *f = vfs_open(path, 0, 0);
+    // Looked at before it is opened: opening a FIFO would wait for its other end.
+    struct file *f = vfs_open(path, O_PATH, 0);
     if (is_err(f))
         return (int)ptr_err(f);
     int err = vfs_stat(f, &st);
-    if (!err && (st.mode & MODE_TYPE) != MODE_REG)
-        err = -EACCES;
-    if (!err && !exec_permitted(&st))
+    if (!err && ((st.mode & MODE_TYPE) != MODE_REG || !exec_permitted(&st)))
         err = -EACCES;
     if (!err && open_for_writing(f->inode))
         err = -ETXTBSY;
-    if (err) {
-        file_put(f);
+    file_put(f);
+    if (err)
         return err;
-    }
+    f = vfs_open(path, 0, 0);
+    if (is_err(f))
+        return (int)ptr_err(f);
     *out = f;
     return 0;
 }

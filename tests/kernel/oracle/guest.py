@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -128,7 +129,7 @@ def run_qemu(line: list[str], case: Case, scratch: Path, port: int = 0) -> tuple
 
     QEMU's own complaints go to ``qemu.log``, its command line to ``command``.
     """
-    (scratch / "command").write_text(" ".join(line) + "\n")
+    (scratch / "command").write_text(shlex.join(line) + "\n")
     said = b""
     with (scratch / "qemu.log").open("wb") as sink:
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)

@@ -36,6 +36,9 @@ static void errors(void)
     T(execl(".", ".", NULL));
     T(execl("plain/x", "x", NULL));
     T(execl("", "x", NULL));
+    mkfifo("fifo", 0755);
+    T(execl("fifo", "x", NULL));
+    T(execl("/dev/null", "x", NULL));
     put("empty", "");
     chmod("empty", 0755);
     T(execl("empty", "x", NULL));
