@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+CLONE_NEWNET = 0x40000000
 TOP = Path(__file__).resolve().parents[2]
 COLLECTIONS = TOP / ".build" / "collections"
 if str(COLLECTIONS) not in sys.path:
@@ -19,6 +22,7 @@ if str(COLLECTIONS) not in sys.path:
 os.environ["UNI_ACCEL"] = "tcg"
 
 from ansible_collections.uni.engine.plugins.module_utils.engine import probe_guest as code
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api as networks
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
@@ -106,3 +110,27 @@ def host() -> Iterator[Host]:
         assert os.listdir(host.root.vms) in ([], [".names"])
         assert not (host.root.vms / ".names").is_dir() or not os.listdir(host.root.vms / ".names")
         assert not (host.root.run / "uids").is_dir() or not os.listdir(host.root.run / "uids")
+
+
+@pytest.fixture
+def net(host: Host) -> Iterator[Host]:
+    """The host in a network namespace of its own, whose FORWARD policy is DROP (as Docker leaves it)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    assert libc.unshare(CLONE_NEWNET) == 0
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        subprocess.run(["iptables", "-P", "FORWARD", "DROP"], check=True)
+        yield host
+        for state in api.list_vms(host.root, everything=True):
+            api.remove(host.root, str(state["id"]), force=True)
+        for network in networks.list_networks(host.root):
+            networks.ensure_absent(host.root, network["name"])
+        for tool in ("iptables-save", "ebtables-save"):
+            assert "UNI" not in subprocess.run([tool], capture_output=True, text=True, check=True).stdout
+        links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
+        assert len(links) == 1, links
+        assert list(host.root.networks.iterdir()) == [] and not list(host.root.run.glob("net-*"))
+    finally:
+        libc.setns(before, CLONE_NEWNET)
+        os.close(before)

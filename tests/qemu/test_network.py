@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +18,6 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import 
 
 from .conftest import TOP, Host
 
-CLONE_NEWNET = 0x40000000
 KERNEL = TOP / "kernel" / "build" / "uni.elf"
 
 
@@ -37,30 +33,6 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image = home / "disk.ext2"
     subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-d", home / "tree", image, "4M"], check=True)
     return image
-
-
-@pytest.fixture
-def net(host: Host) -> Iterator[Host]:
-    """The host in a network namespace of its own, whose FORWARD policy is DROP (as Docker leaves it)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    assert libc.unshare(CLONE_NEWNET) == 0
-    try:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        subprocess.run(["iptables", "-P", "FORWARD", "DROP"], check=True)
-        yield host
-        for state in api.list_vms(host.root, everything=True):
-            api.remove(host.root, str(state["id"]), force=True)
-        for network in networks.list_networks(host.root):
-            networks.ensure_absent(host.root, network["name"])
-        for tool in ("iptables-save", "ebtables-save"):
-            assert "UNI" not in subprocess.run([tool], capture_output=True, text=True, check=True).stdout
-        links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
-        assert len(links) == 1, links
-        assert list(host.root.networks.iterdir()) == [] and not list(host.root.run.glob("net-*"))
-    finally:
-        libc.setns(before, CLONE_NEWNET)
-        os.close(before)
 
 
 def server(disk: Path, name: str, *args: str, **options: object) -> VmSpec:

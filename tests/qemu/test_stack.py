@@ -39,9 +39,32 @@ volumes: {data: {size: 4M}}
 """
 
 
+NETWORKED = """
+name: shop
+services:
+  web: {image: web, networks: [inside], ports: ['127.0.0.1:8080:80'], health_check: http:80:/}
+  ask:
+    image: busybox
+    command: [wget, -q, -O, '-', 'http://web/']
+    networks: {inside: {aliases: [asker]}}
+    depends_on: {web: {condition: service_healthy}}
+networks: {inside: {subnet: 10.77.0.0/24}}
+"""
+
+
 @pytest.fixture
 def stack_host(host):
     """A host with our kernel, busybox and a small web server."""
+    yield from furnished(host)
+
+
+@pytest.fixture
+def stack_net(net):
+    """The same in a network namespace."""
+    yield from furnished(net)
+
+
+def furnished(host):
     kernels.register(host.root, TOP / "kernel" / "build")
     images.ensure_present(host.root, images.BuildSpec(name="busybox", program=Path("/bin/busybox")))
     program = host.path / "web"
@@ -139,3 +162,16 @@ def up_command(host):
     path = host.path / "stack.yaml"
     path.write_text(host.text)
     return [TOP / "bin" / "uni", "--root", host.root.path, "compose", "up", path]
+
+
+def test_services_find_each_other_by_name(stack_net):
+    host, shop = stack_net, stack(NETWORKED)
+    kinds = [a.target for a in api.up(host.root, shop, check=True).plan.actions if a.kind == "create"]
+    assert kinds == ["network/shop-inside", "vm/shop-web-1", "vm/shop-ask-1"]
+    api.up(host.root, shop)
+    assert vms.wait(host.root, "shop-ask-1", timeout=60)["code"] == 0
+    assert "unikernel" in b"".join(line.raw() for line in vms.logs(host.root, "shop-ask-1")).decode()
+    assert "unikernel" in page(host)
+    assert [a.target for a in api.up(host.root, shop, check=True).plan.actions] == ["vm/shop-ask-1"]
+    removed = [a.target for a in api.down(host.root, "shop").plan.actions if a.kind == "remove"]
+    assert "network/shop-inside" in removed

@@ -57,17 +57,17 @@ def up(root: Root, stack: StackSpec, *, check: bool = False, services: Collectio
                              hint=f"services: {', '.join(stack.services)}")
     if check:
         planned = _plan(root, stack, services, scale, remove_orphans, recreate)
-        return StackResult(stack.name, planned.plan, _warnings(planned))
+        return StackResult(stack.name, planned.plan, _warnings(stack, planned))
     with _locked(root, stack.name):
         planned = _plan(root, stack, services, scale, remove_orphans, recreate)
         if planned.plan.changed:
             _apply(root, stack, planned, timeout, progress or (lambda _text: None))
-    return StackResult(stack.name, planned.plan, _warnings(planned), ps(root, stack.name))
+    return StackResult(stack.name, planned.plan, _warnings(stack, planned), ps(root, stack.name))
 
 
 def down(root: Root, name: str, *, check: bool = False, volumes: bool = False, timeout: float | None = None,
          progress: Any = None) -> StackResult:
-    """Stop and remove the stack's VMs, dependents first; volumes only when asked for.
+    """Stop and remove the stack's VMs, dependents first, then its networks; volumes only when asked for.
 
     Needs no stack file: what belongs to the stack says so itself.
     """
@@ -76,10 +76,15 @@ def down(root: Root, name: str, *, check: bool = False, volumes: bool = False, t
         owned = [v.name for v in volume_api().list_volumes(root, {STACK: name})] if volumes else []
         plan += Plan(tuple(Action("remove", f"volume/{volume}", f"remove volume {volume}", {"status": "present"},
                                   {"status": "absent"}) for volume in owned))
+        nets = [n["name"] for n in network_api().list_networks(root, {STACK: name})] if _bridges() else []
+        plan += Plan(tuple(Action("remove", f"network/{net}", f"remove network {net}", {"status": "present"},
+                                  {"status": "absent"}) for net in nets))
         if plan.changed and not check:
             from ansible_collections.uni.engine.plugins.module_utils.engine.stacks import apply
 
             apply.take_down(root, waves, timeout=timeout, progress=progress or (lambda _text: None))
+            for net in nets:
+                network_api().ensure_absent(root, net)
             for volume in owned:
                 volume_api().ensure_absent(root, volume)
     return StackResult(name, plan)
@@ -153,6 +158,26 @@ def volume_api() -> Any:
     return api
 
 
+def network_api() -> Any:
+    """The networks package, imported when the first network is met."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api
+
+    return api
+
+
+def _networks(root: Root) -> dict[str, Any]:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import model
+
+    return {network.name: network for network in model.load_all(root)}
+
+
+def _bridges() -> bool:
+    """Whether this user may make bridges and TAP interfaces."""
+    import os
+
+    return os.geteuid() == 0
+
+
 def _locked(root: Root, name: str) -> AbstractContextManager[None]:
     return lock(root.locks / f"stack-{name}.lock", timeout=LOCK_SECONDS)
 
@@ -191,7 +216,8 @@ def _plan(root: Root, stack: StackSpec, services: Collection[str], scale: Mappin
     host = Host(
         {vm.name: vm for vm in _present(root, stack.name)},
         {image: str(images.resolve(root, image)["id"]) for image in sorted(wanted)},
-        [v.name for v in volume_api().list_volumes(root)] if stack.volumes else ())
+        [v.name for v in volume_api().list_volumes(root)] if stack.volumes else (),
+        _networks(root) if stack.networks else {}, _bridges())
     return plan_up(stack, host, services=services, scale=scale, remove_orphans=remove_orphans, recreate=recreate)
 
 
@@ -200,6 +226,9 @@ def _apply(root: Root, stack: StackSpec, planned: StackPlan, timeout: float | No
 
     apply.take_down(root, [[action.target.partition("/")[2] for action in planned.removals
                             if action.kind == "remove"]], progress=progress)
+    for spec, plan in planned.networks:
+        if plan.changed:
+            network_api().ensure_present(root, spec)
     wanted = {stack.object_name(key, options): options for key, options in stack.volumes.items()}
     for action in planned.volumes:
         name = action.target.partition("/")[2]
@@ -209,6 +238,10 @@ def _apply(root: Root, stack: StackSpec, planned: StackPlan, timeout: float | No
     apply.Ascent(root, stack, planned.instances, timeout=timeout, progress=progress).run()
 
 
-def _warnings(planned: StackPlan) -> tuple[str, ...]:
-    return tuple(f"{name} belongs to the stack, but its file no longer names its service; "
-                 f"remove it with --remove-orphans" for name in planned.orphans)
+def _warnings(stack: StackSpec, planned: StackPlan) -> tuple[str, ...]:
+    orphans = tuple(f"{name} belongs to the stack, but its file no longer names its service; "
+                    f"remove it with --remove-orphans" for name in planned.orphans)
+    if stack.networks and not _bridges():
+        return (*orphans, "networks need root: the stack's VMs have user-mode networking and reach each other through"
+                          " published ports only")
+    return orphans

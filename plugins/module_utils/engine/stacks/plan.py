@@ -10,6 +10,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import (
+    Network,
+    NetworkSpec,
+    plan_network,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Action, Plan
 from ansible_collections.uni.engine.plugins.module_utils.engine.stacks.model import COMPLETED, ServiceSpec, StackSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import UP, Observed, Wanted, plan_vm
@@ -32,11 +37,13 @@ class Present:
 
 @dataclass(frozen=True)
 class Host:
-    """What the host has, as far as the stack cares: its VMs by name, ids of images, names of volumes."""
+    """What the host has, as far as the stack cares: VMs and networks by name, ids of images, names of volumes."""
 
     vms: Mapping[str, Present] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     volumes: Collection[str] = ()
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    bridges: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class StackPlan:
     """Everything `up` would do."""
 
     volumes: tuple[Action, ...] = ()
+    networks: tuple[tuple[NetworkSpec, Plan], ...] = ()
     instances: tuple[Instance, ...] = ()
     removals: tuple[Action, ...] = ()
     orphans: tuple[str, ...] = ()
@@ -62,6 +70,8 @@ class StackPlan:
     def plan(self) -> Plan:
         """All actions, in an order in which they could be done one by one."""
         actions = [*self.removals, *self.volumes]
+        for _spec, plan in self.networks:
+            actions += plan.actions
         for instance in self.instances:
             actions += instance.plan.actions
         return Plan(tuple(actions))
@@ -81,7 +91,7 @@ def plan_up(stack: StackSpec, host: Host, *, services: Collection[str] = (), sca
     for name in in_order(stack):
         if name in chosen:
             for number in range(1, counts[name] + 1):
-                spec = vm_spec(stack, stack.services[name], number)
+                spec = vm_spec(stack, stack.services[name], number, bridges=host.bridges)
                 instances.append(_plan_instance(name, spec, host, recreate, job=name in jobs))
     removals: list[Action] = []
     orphans: list[str] = []
@@ -95,7 +105,7 @@ def plan_up(stack: StackSpec, host: Host, *, services: Collection[str] = (), sca
             orphans.append(vm.name)
     used = {n for i in instances for n in _volume_names(i.spec)}
     return StackPlan(
-        tuple(_new_volumes(stack, used, host.volumes)),
+        tuple(_new_volumes(stack, used, host.volumes)), _plan_networks(stack, host),
         tuple(instances), tuple(removals), tuple(sorted(orphans)))
 
 
@@ -116,15 +126,25 @@ def plan_down(vms: Collection[Present]) -> tuple[Plan, tuple[tuple[str, ...], ..
     return Plan(tuple(actions)), tuple(waves)
 
 
-def vm_spec(stack: StackSpec, service: ServiceSpec, number: int) -> VmSpec:
-    """The VM that instance ``number`` of a service shall be."""
+def vm_spec(stack: StackSpec, service: ServiceSpec, number: int, *, bridges: bool = True) -> VmSpec:
+    """The VM that instance ``number`` of a service shall be.
+
+    On its networks it answers to the service's name. A service without networks is on the one called ``default`` when
+    the stack has that, else it has user-mode networking.
+
+    :param bridges: whether this host may have bridges; without them every VM has user-mode networking
+    """
     options: dict[str, Any] = dict(service.options)
     options["volumes"] = [_host_volume(stack, entry) for entry in options.get("volumes", [])]
-    # Services reach each other through published ports: every VM has user-mode networking. The names are kept.
-    networks = [entry["name"] for entry in options.pop("networks", [])]
+    entries = options.pop("networks", None) or ([{"name": "default"}] if "default" in stack.networks else [])
+    networks = [{**entry, "name": stack.object_name(entry["name"], stack.networks[entry["name"]]),
+                 "aliases": [service.name, *entry.get("aliases", [])]} for entry in entries]
+    if networks and bridges:
+        options["networks"] = networks
     options["labels"] = {
         **options.get("labels", {}), STACK: stack.name, SERVICE: service.name, NUMBER: str(number),
-        DEPENDS: ",".join(sorted(d.service for d in service.depends_on)), NETWORKS: ",".join(networks),
+        DEPENDS: ",".join(sorted(d.service for d in service.depends_on)),
+        NETWORKS: ",".join(network["name"] for network in networks),
     }
     return VmSpec.parse(stack.instance_name(service.name, number), options)
 
@@ -174,6 +194,23 @@ def _host_volume(stack: StackSpec, entry: str) -> str:
 
 def _volume_names(spec: VmSpec) -> set[str]:
     return {str(entry).partition(":")[0] for entry in spec.values.get("volumes", ())}
+
+
+def _plan_networks(stack: StackSpec, host: Host) -> tuple[tuple[NetworkSpec, Plan], ...]:
+    """The stack's own networks, each with what has to be done for it."""
+    if not host.bridges:
+        return ()
+    planned = []
+    for key, options in stack.networks.items():
+        if options.get("external"):
+            continue
+        name = stack.object_name(key, options)
+        values = {k: v for k, v in options.items() if k not in ("name", "external", "driver")}
+        values["labels"] = {**(values.get("labels") or {}), STACK: stack.name}
+        spec = NetworkSpec.parse(name, values)
+        users = [vm.name for vm in host.vms.values()]
+        planned.append((spec, plan_network(spec, host.networks.get(name), users)))
+    return tuple(planned)
 
 
 def _new_volumes(stack: StackSpec, used: Collection[str], there: Collection[str]) -> list[Action]:

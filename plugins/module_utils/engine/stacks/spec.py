@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import OPTIONS as NETWORK_OPTIONS
 from ansible_collections.uni.engine.plugins.module_utils.engine.stacks import graph
 from ansible_collections.uni.engine.plugins.module_utils.engine.stacks import service as services
 from ansible_collections.uni.engine.plugins.module_utils.engine.stacks.model import (
@@ -27,7 +28,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.units import che
 
 _TOP_KEYS = ("name", "version", "services", "volumes", "networks")
 _VOLUME_KEYS = ("size", "external", "name", "labels")
-_NETWORK_KEYS = ("driver", "subnet", "gateway", "range", "ipv6", "mtu", "internal", "dns", "external", "name", "labels")
+_NETWORK_KEYS = (*NETWORK_OPTIONS, "driver", "external", "name")
 
 
 def parse_stack(text: str, *, file: str, name: str | None = None, directory: Path | None = None,
@@ -100,8 +101,17 @@ def _objects(top: Mapped, key: str, known: tuple[str, ...]) -> dict[str, dict[st
             result[name] = {}
             continue
         check_keys(expect(options, section.at(name), Mapped, "a mapping"), known)
-        result[name] = dict(options)
+        result[name] = {option: _plain(value) for option, value in options.items()}
+        if result[name].get("driver", "bridge") != "bridge":
+            raise options.at("driver").error(f"{result[name]['driver']!r} is no driver here", hint="only bridge")
     return result
+
+
+def _plain(value: Any) -> Any:
+    """A value without its positions."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def _check_references(spec: StackSpec, raw: Mapped) -> None:
