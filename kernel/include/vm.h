@@ -37,6 +37,7 @@ struct mm {
     u64 data_pages;             // of these private and writable (RLIMIT_DATA)
     u64 anon_pages, file_pages; // resident
     u64 locked_pages;
+    bool lock_future;           // mlockall(MCL_FUTURE): new areas are locked
 };
 
 // All take mm->lock themselves. Addresses and lengths page aligned; negative errno.

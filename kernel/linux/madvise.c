@@ -225,7 +225,7 @@ long sys_munlock(struct regs *r)
     return end == start ? 0 : lock_range(start, end, false);
 }
 
-// Nothing is ever paged out except clean file pages, so only what is there now is marked.
+// Every area there is.
 static void mark_all(bool lock)
 {
     struct mm *mm = mm_now();
@@ -250,12 +250,14 @@ long sys_mlockall(struct regs *r)
         return -ENOMEM;
     if (flags & MCL_CURRENT)
         mark_all(true);
+    mm_now()->lock_future = flags & MCL_FUTURE;
     return 0;
 }
 
 long sys_munlockall(struct regs *r)
 {
     (void)r;
+    mm_now()->lock_future = false;
     mark_all(false);
     return 0;
 }

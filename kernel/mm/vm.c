@@ -276,6 +276,8 @@ long vm_map_locked(struct mm *mm, u64 addr, u64 len, u32 prot, u32 flags, struct
     struct vma *v = kmalloc(sizeof(*v), PA_ZERO);
     if (!v)
         return -ENOMEM;
+    if (mm->lock_future)
+        flags |= VMA_LOCKED;
     *v = (struct vma){ .start = addr, .end = addr + len, .prot = prot, .flags = flags, .file = f, .pgoff = f ? pgoff : 0 };
     if (flags & VMA_STACK)
         v->name = "[stack]";
