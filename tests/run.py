@@ -216,6 +216,7 @@ def suite_kernel() -> Count:
         check("kernel build", ["make", "-C", "kernel"])
         + summed("kernel host units", ["make", "-C", "kernel", "host-test"])
         + summed("kernel guest programs", [sys.executable, "tests/kernel/run.py"])
+        + check("kernel fuzzers, short form", [sys.executable, "tests/kernel/fuzz.py"])
     )
 
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The smallest useful program: how little memory does it take?
+// The smallest useful program: how little memory does it take? With an argument it stays.
 #include <unistd.h>
 
-int main(void)
+int main(int argc, char **argv)
 {
-    return write(1, "hello\n", 6) != 6;
+    int failed = write(1, "hello\n", 6) != 6;
+
+    if (argc > 1 && argv[1])
+        pause();
+    return failed;
 }

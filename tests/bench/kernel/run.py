@@ -13,10 +13,14 @@ compared with each other, never with a clock: a ratio below 1.0 means that Uni i
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests/kernel"))
 
 from oracle import build, linux_guest, real
 from oracle.case import Case, Outcome
-from oracle.guest import Machine, read_events, run_on_uni
+from oracle.guest import Machine, qemu_line, read_events, records, run_on_uni
 
 KERNEL = ROOT / "kernel/build/uni.elf"
 MICRO = Case("micro", "bench", ("/bin/micro",), timeout=300, fsck=False)
@@ -82,6 +86,39 @@ def micro(machine: Machine, scratch: Path, made: dict[str, Path], runs: int) -> 
     return all(microvm[name] <= value for name, value in linux.items())
 
 
+def ask_stats(scratch: Path) -> dict[str, object]:
+    """The guest's statistics, asked on the control port once the program runs. SystemExit where it does not answer."""
+    deadline = time.monotonic() + 30
+    while not any(event.get("event") == "ready" for event in read_events(scratch / "control")):
+        if time.monotonic() > deadline:
+            sys.exit("the guest did not get ready")
+        time.sleep(0.05)
+    with socket.socket(socket.AF_UNIX) as port:
+        port.connect(str(scratch / "c.sock"))
+        port.settimeout(30)
+        port.sendall(b'{"cmd": "stats", "id": 1}\n')
+        for line in port.makefile():
+            event = json.loads(line)
+            if event.get("event") == "stats":
+                return dict(event)
+    sys.exit("the guest did not answer")
+
+
+def own_memory(machine: Machine, scratch: Path, disk: Path) -> int:
+    """Bytes of 128 MiB that are neither free nor the program's nor page cache, while a static program waits."""
+    place = scratch / "stats"
+    place.mkdir()
+    case = replace(HELLO, argv=("/bin/hello", "stay"), stop="SIGTERM")
+    (place / "config").write_bytes(records(case))
+    process = subprocess.Popen(qemu_line(machine, case, disk, place), stdin=subprocess.DEVNULL)
+    try:
+        stats = {name: int(str(value)) for name, value in ask_stats(place).items() if str(value).isdigit()}
+    finally:
+        process.kill()
+        process.wait()
+    return (128 << 20) - stats["mem_free"] - stats.get("mem_cache", 0) - stats.get("mem_anon", 0)
+
+
 def memory(machine: Machine, scratch: Path, made: dict[str, Path]) -> None:
     """Print the least -m that a static hello runs with, and what the kernel holds after boot at 128 MiB."""
     smallest = 0
@@ -91,10 +128,7 @@ def memory(machine: Machine, scratch: Path, made: dict[str, Path]) -> None:
             smallest = size
             break
     print(f"static hello runs with -m {smallest}M" if smallest else "static hello does not run with up to -m 16M")
-    run_on_uni(replace(HELLO, memory=128), made["bench-hello"], scratch / "hello", machine)
-    for event in read_events(scratch / "hello/control"):
-        if event.get("event") == "ready" and "mem_free" in event:
-            print(f"kernel's own memory after boot at 128 MiB: {(int(str(event['mem_total'])) - int(str(event['mem_free']))) >> 10} KiB")
+    print(f"kernel's own memory after boot at 128 MiB: {own_memory(machine, scratch, made['bench-hello']) >> 10} KiB")
     size = machine.kernel.stat().st_size
     print(f"kernel image {size >> 10} KiB, {size / linux_guest.kernel_image().stat().st_size:.3f} of Linux's compressed one")
 
