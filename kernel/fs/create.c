@@ -257,6 +257,8 @@ static void unlock_two(struct inode *a, struct inode *b)
 static int rename_allowed(struct walk *ow, struct walk *nw, struct path *from, struct path *to, u32 flags)
 {
     struct inode *od = ow->cur->inode, *nd = nw->cur->inode, *i = from->inode, *old = to->inode;
+    if (from->mounted || to->mounted)
+        return -EBUSY;
     if (!i)
         return -ENOENT;
     if (!S_ISDIR(i->mode) && (ow->slash || (nw->slash && !(flags & RENAME_EXCHANGE))))
@@ -264,8 +266,6 @@ static int rename_allowed(struct walk *ow, struct walk *nw, struct path *from, s
     int err = may_delete(od, i, S_ISDIR(i->mode));
     if (err)
         return err;
-    if (from->mounted || to->mounted)
-        return -EBUSY;
     if (d_is_ancestor(from, nw->cur))
         return -EINVAL;
     if (!old) {

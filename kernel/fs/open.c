@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Open files: making, counting, and open(2) itself.
+#include "boot.h"
 #include "process.h"
 #include "vfs.h"
 
@@ -115,6 +116,10 @@ static void make_node(struct chardev *d)
     snprintf(path, sizeof(path), "/dev/%s", d->name);
     if (!vfs_mknod(path, S_IFCHR | d->mode, make_dev(d->major, d->minor), &i)) {
         i->mode = S_IFCHR | d->mode;            // whatever the umask
+        if (!strcmp(d->name, "console") || !strncmp(d->name, "ttyS", 4) || !strncmp(d->name, "hvc", 3)) {
+            i->uid = boot_config.uid;           // the program may open its own terminal anew, as /dev/stdout
+            i->gid = boot_config.gid;
+        }
         inode_put(i);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // procfs and sysfs: a tree of nodes that functions fill when they are read. What the files say is in fs/procfiles.c,
 // linux/ and wherever else proc_register is called. Entries for descriptors and threads exist while they are looked at.
+#include "process.h"
 #include "procfs.h"
 
 static struct pnode proc_root = { .name = "proc", .mode = S_IFDIR | 0555, .ino = 1 };
@@ -80,6 +81,15 @@ void proc_register(const char *path, u32 mode, void (*show)(struct seqbuf *s), s
 
 static struct proc_inode *PI(struct inode *i) { return container_of(i, struct proc_inode, vfs); }
 
+// What is about the process belongs to it.
+static bool of_process(const struct pnode *n, int fd)
+{
+    for (; n && n->parent; n = n->parent)
+        if (n->parent == &proc_root && !strcmp(n->name, "1"))
+            return true;
+    return fd >= 0;
+}
+
 struct inode *proc_inode(struct superblock *sb, struct pnode *n, int tid, int fd)
 {
     struct proc_inode *p = kzalloc(sizeof(*p));
@@ -88,6 +98,10 @@ struct inode *proc_inode(struct superblock *sb, struct pnode *n, int tid, int fd
     struct inode *i = &p->vfs;
     inode_init(i, sb, n->ino + (u64)tid * 100000 + (u64)(fd + 1) * 0x10000000);
     i->mode = n->mode;
+    const struct process *owner = current_process();
+    bool own = owner && of_process(n, fd);
+    i->uid = own ? owner->euid : 0;
+    i->gid = own ? owner->egid : 0;
     p->node = n;
     p->tid = tid;
     p->fd = fd;
