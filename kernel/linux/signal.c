@@ -332,6 +332,15 @@ long sys_pidfd_open(struct regs *r)
     return fd;
 }
 
+// The directory /proc/1 stands for the process as well, as it did before pidfd_open existed.
+static bool stands_for_process(struct file *f)
+{
+    char path[16];
+    if (f->ops == &pidfd_ops)
+        return true;
+    return f->path && path_string(f->path, path, sizeof(path)) > 0 && strcmp(path, "/proc/1") == 0;
+}
+
 long sys_pidfd_send_signal(struct regs *r)
 {
     struct siginfo_k info;
@@ -341,7 +350,7 @@ long sys_pidfd_send_signal(struct regs *r)
     struct file *f = fd_get((int)r->arg[0]);
     if (!f)
         return -EBADF;
-    bool ok = f->ops == &pidfd_ops;
+    bool ok = stands_for_process(f);
     file_put(f);
     if (!ok)
         return -EBADF;

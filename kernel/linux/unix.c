@@ -423,7 +423,7 @@ static int unix_connect(struct socket *s, const struct sockaddr_buf *a, u32 len,
         if (err)
             return err;
     }
-    struct unix_sock *to = unix_find(a, len, u->type);
+    struct unix_sock *to = unix_find(a, len, u->type);       // the reference keeps it while we wait
     if (is_err(to))
         return (int)ptr_err(to);
     int err = u->type == K_SOCK_DGRAM ? connect_dgram(u, to) : connect_stream(s, to, nonblock);
@@ -494,7 +494,9 @@ static void unix_close(struct unix_sock *u)
         u->name->inode->priv = NULL;
     struct unix_sock *peer = u->peer;
     u->peer = NULL;
-    for (struct list *l = unix_all.next; l != &unix_all; l = l->next) {
+    // Who else may be waiting: connectors to a listener, senders to a datagram socket. A stream has told its only peer already.
+    bool others = u->state == UNIX_LISTENING || (u->type == K_SOCK_DGRAM && u->refs > 1);
+    for (struct list *l = unix_all.next; others && l != &unix_all; l = l->next) {
         struct unix_sock *o = list_entry(l, struct unix_sock, all);
         if (o->peer == u || o->waits_for == u)
             unix_wake(o, 0);

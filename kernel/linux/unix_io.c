@@ -198,6 +198,8 @@ static void wake_senders(struct unix_sock *u)
         unix_wake(u->peer, ev);
         return;
     }
+    if (u->refs == 1)
+        return;                         // nobody is connected to it or waits
     for (struct list *l = unix_all.next; l != &unix_all; l = l->next) {
         struct unix_sock *o = list_entry(l, struct unix_sock, all);
         if (o->peer == u || o->waits_for == u)
