@@ -159,9 +159,6 @@ options:
   disk_iops:
     description: Operations per second of each disk.
     type: int
-  net_bps:
-    description: Bytes per second of each interface on a bridge, each way.
-    type: str
   rng:
     description: Whether the VM has a virtio entropy device.
     type: bool

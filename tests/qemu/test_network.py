@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model i
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
-from .conftest import TOP, Host
+from .conftest import COLLECTIONS, TOP, Host
 
 KERNEL = TOP / "kernel" / "build" / "uni.elf"
 
@@ -158,3 +161,80 @@ def test_unknown_network_leaves_nothing(net: Host, disk: Path) -> None:
     with pytest.raises(UniError) as caught:
         api.run(net.root, server(disk, "web", networks=["nowhere"]))
     assert caught.value.code == "network.not_found" and api.list_vms(net.root, everything=True) == []
+
+
+def test_many_at_once_leave_nothing(net: Host) -> None:
+    """Made, started, stopped and removed in parallel; the fixture looks for what stayed."""
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    net.guest("idle")
+
+    def life(number: int) -> str:
+        name = f"vm{number}"
+        vm = net.run(name, "idle", networks=["front"], ports=[f"{20000 + number}:80"])
+        api.stop(net.root, name)
+        address = str(vm["addresses"][0]["address"])  # type: ignore[index]
+        api.remove(net.root, name)
+        return address
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(life, range(24)))
+    assert networks.inspect(net.root, "front")["leases"] == []
+    assert "dport" not in subprocess.run(["iptables-save", "-t", "nat"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_network_over_two_hosts(net: Host, disk: Path) -> None:
+    """VXLAN: a server on this host, a client in another network namespace with a root of its own."""
+    far = Host(net.path / "far")
+    (net.path / "far").mkdir()
+    script = net.path / "far.py"
+    common = {"subnet": "10.50.0.0/24", "host_access": True}
+    spec = {"id": 7, "port": 4789}
+    subprocess.run(["ip", "link", "add", "wire", "type", "veth", "peer", "name", "eriw"], check=True)
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
+    try:
+        wait_for_namespace(holder.pid)
+        subprocess.run(["ip", "link", "set", "eriw", "netns", str(holder.pid)], check=True)
+        subprocess.run(["ip", "address", "add", "192.0.2.1/24", "dev", "wire"], check=True)
+        subprocess.run(["ip", "link", "set", "wire", "up"], check=True)
+        networks.ensure_present(net.root, NetworkSpec.parse("wide", {
+            **common, "ip_range": "10.50.0.64/26", "vxlan": {**spec, "local": "192.0.2.1", "remotes": ["192.0.2.2"]}}))
+        address = start(net, disk, "web", "wide")
+        script.write_text(FAR.format(collections=str(COLLECTIONS), root=str(far.root.path), options={
+            **common, "gateway": "10.50.0.2", "ip_range": "10.50.0.128/26",
+            "vxlan": {**spec, "local": "192.0.2.2", "remotes": ["192.0.2.1"]}},
+            values=dict(server(disk, "client", address, "80", networks=["wide"]).values)))
+        done = subprocess.run(["nsenter", f"--net=/proc/{holder.pid}/ns/net", sys.executable, script], text=True,
+                              capture_output=True, timeout=120, check=False, env={**os.environ, "UNI_ACCEL": "tcg"})
+        assert done.stdout.strip().endswith("hello 10.50.0.128"), done
+    finally:
+        holder.kill()
+        holder.wait()
+        subprocess.run(["ip", "link", "del", "wire"], check=False)
+
+
+FAR = """
+import subprocess, sys
+sys.path.insert(0, {collections!r})
+from pathlib import Path
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api as networks
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+for command in ("link set lo up", "address add 192.0.2.2/24 dev eriw", "link set eriw up"):
+    subprocess.run(["ip", *command.split()], check=True)
+root = Root(Path({root!r}))
+networks.ensure_present(root, NetworkSpec.parse("wide", {options!r}))
+api.run(root, VmSpec("client", {values!r}))
+api.wait(root, "client", timeout=60)
+text = b"".join(line.raw() for line in api.logs(root, "client")).decode()
+api.remove(root, "client", force=True)
+networks.ensure_absent(root, "wide")
+print(text)
+"""
+
+
+def wait_for_namespace(pid: int) -> None:
+    """Until ``unshare`` has made its namespace and become ``sleep``."""
+    while Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":
+        time.sleep(0.01)

@@ -79,6 +79,25 @@ def version_key(version: str) -> tuple[object, ...]:
     return (int(major), int(minor), int(patch), 0 if pre else 1, tuple(words))
 
 
+def in_range(version: str, accepted: str) -> bool:
+    """Whether ``version`` satisfies every part of ``accepted``, such as ``>=0.1.0,<2``. Missing numbers are 0.
+
+    :raises UsageError: code ``kernel.range``
+    """
+    key = version_key(version)
+    for part in filter(None, (word.strip() for word in accepted.split(","))):
+        match = re.fullmatch(r"(>=|<=|>|<|==|=|)\s*(\d+(?:\.\d+){0,2})(-[0-9A-Za-z.-]+)?", part)
+        if not match:
+            raise UsageError(f"{accepted!r} is not a range of kernel versions", code="kernel.range",
+                             hint="ranges look like >=0.1.0,<2")
+        numbers = match[2] + ".0" * (2 - match[2].count("."))
+        other = version_key(numbers + (match[3] or ""))
+        fits = {">=": key >= other, "<=": key <= other, ">": key > other, "<": key < other}.get(match[1], key == other)
+        if not fits:
+            return False
+    return True
+
+
 def list_releases(root: Root) -> list[KernelRelease]:
     """Every release on this host, the newest first."""
     default_version = _default_version(root)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.uni.engine.plugins.module_utils.engine import accel, cgroup, console, probe_guest
+from ansible_collections.uni.engine.plugins.module_utils.engine import accel, cgroup, console, kernels, probe_guest
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import File, GuestSpec, Interface
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import get as guest
@@ -175,3 +175,15 @@ def test_cgroup_settings() -> None:
 def test_mac_addresses_are_stable_and_local() -> None:
     assert mac_address("0123456789ab", 0) == "52:54:01:23:45:67"
     assert mac_address("0123456789ab", 1) == "52:54:01:23:45:66"
+
+
+@pytest.mark.parametrize(("accepted", "fits"), [
+    ("", True), (">=0.1.0,<2", True), (">0.9", True), ("<1", False), ("1.2", False), ("=1.2.3", True),
+    (">=1.2.3-rc.1, <1.3", True), (">=2", False)])
+def test_kernel_ranges(accepted: str, fits: bool) -> None:
+    assert kernels.in_range("1.2.3", accepted) is fits
+
+
+def test_bad_kernel_range() -> None:
+    with pytest.raises(UsageError):
+        kernels.in_range("1.2.3", "~> 1")

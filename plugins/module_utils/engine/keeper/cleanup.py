@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 
 def run_commands(entries: list[str]) -> None:
-    """Run each command (JSON: ``argv``, ``stdin`` a path) and wait for it.
+    """Run each command (JSON: ``argv``, ``stdin`` a path, ``lock`` a file to hold meanwhile) and wait for it.
 
     A failure is said in the keeper's log and does not stop the rest.
     """
@@ -16,12 +17,17 @@ def run_commands(entries: list[str]) -> None:
     for entry in entries:
         command = json.loads(entry)
         argv = command["argv"]
+        holder = os.open(command["lock"], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if command.get("lock") else -1
+        if holder >= 0:
+            fcntl.flock(holder, fcntl.LOCK_EX)
         stdin = [(os.POSIX_SPAWN_OPEN, 0, command.get("stdin", "/dev/null"), os.O_RDONLY, 0)]
         try:
             pid = os.posix_spawn(argv[0], argv, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, file_actions=stdin)
             _pid, status = os.waitpid(pid, 0)
         except OSError as error:
             status = error.errno or 1
+        if holder >= 0:
+            os.close(holder)
         if status:
             os.write(2, f"uni keeper: {argv[0]} ended with status {status}\n".encode())
 

@@ -24,7 +24,7 @@ configuration. Keys marked * may repeat.
 ``log_size``   bytes of one console log file;  ``log_files`` how many of them
 ``health``     a JSON object, see :mod:`.health`
 ``events``     path of the events log
-``cleanup*``   a JSON object (``argv``, ``stdin``: a path): a command that runs when the VM is finally down
+``cleanup*``   a JSON object (``argv``, ``stdin``, ``lock``): a command that runs when the VM is finally down
 ``gone*``      a file that is removed then;  ``hangup*`` ``PID:START`` of a process that gets SIGHUP then
 ``remove``     1: remove the directory and every ``unlink*`` and ``rmdir*`` path when the VM is finally down
 =============  ================================================================================================

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 CHUNK = 65536
 MAX_INPUT = 65536       # bytes kept for a guest that does not read its console
+MAX_EVENTS = 16 << 20   # bytes of the events log; one older file is kept
 PARTIAL_DELAY = 0.02    # seconds a line without its end waits for the rest before it is logged
 BUSY_READS = 64         # a console read that often within BUSY_WINDOW seconds is left alone for BUSY_PAUSE:
 BUSY_WINDOW = 0.05      # a guest that floods its console costs the host a bounded share of a CPU
@@ -430,6 +431,8 @@ class Vm:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 os.write(fd, json.dumps(line).encode()[:MAX_INPUT] + b"\n")
+                if os.fstat(fd).st_size > MAX_EVENTS:
+                    os.rename(path, f"{path}.1")
             finally:
                 os.close(fd)
         except OSError:

@@ -20,6 +20,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.units import par
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm
 
+RULES = "network-rules"  # the lock: a keeper holds it too while it takes its VM's rules away
+
 
 @dataclass(frozen=True)
 class Attached:
@@ -104,16 +106,13 @@ def attachments(root: Root, networks: Sequence[model.Network], starting: str = "
 
 
 def _runs(directory: Path) -> bool:
-    try:
-        status = records.status_of(records.read(directory).state)
-    except Exception:
-        return False
+    status = records.status_of(records.read_state(directory))
     return status in (*records.RUNNING, "restarting")
 
 
 def sync(root: Root, *, starting: str = "") -> None:
     """Apply the packet rules that the running VMs need, as a whole."""
-    with lock(root.locks / "network-rules", timeout=60):
+    with lock(root.locks / RULES, timeout=60):
         networks = model.load_all(root)
         firewall.apply(prefix(root), networks, attachments(root, networks, starting))
 
@@ -130,7 +129,8 @@ def cleanup(root: Root, vm: Vm, attached: Sequence[Attached]) -> list[dict[str, 
             path = vm.directory / name
             records.write_loose(path, text.encode())
             program = "iptables-restore" if name == "rules.down" else "ebtables-restore"
-            commands.append({"argv": [find_program(program), *words], "stdin": str(path)})
+            commands.append({"argv": [find_program(program), *words], "stdin": str(path),
+                             "lock": str(root.locks / RULES)})
     return commands
 
 

@@ -198,11 +198,15 @@ def find_kernel(root: Root, vm: Vm) -> Path:
     if wanted != "default":
         return kernels.get(root, wanted).path
     try:
-        return kernels.default(root).path
+        release = kernels.default(root)
     except NotFoundError:
         if image:
             return _image_kernel(root, vm, image)
         raise
+    accepted = str(image.get("kernel_range") or "")
+    if accepted and not kernels.in_range(release.version, accepted):
+        return _image_kernel(root, vm, image)  # the host's default only where the image accepts it
+    return release.path
 
 
 def _image_kernel(root: Root, vm: Vm, image: dict[str, Any]) -> Path:

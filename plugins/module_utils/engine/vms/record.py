@@ -148,6 +148,11 @@ def _written(directory: Path) -> bool:
         return False
 
 
+def read_state(directory: Path) -> dict[str, Any]:
+    """The state record alone; {} when there is none."""
+    return _read_loose(directory / "state.json")
+
+
 def _read_loose(path: Path) -> dict[str, Any]:
     """A record that may be lost; a damaged one counts as none, for a crash must not make a VM unmanageable."""
     try:
