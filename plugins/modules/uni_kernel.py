@@ -11,6 +11,8 @@ short_description: Keep kernel releases on a host
 version_added: 0.1.0
 description:
   - Registers a built kernel on the host, chooses the one that VMs boot by default, and removes releases.
+  - Pulls signed releases from a directory or a registry, verifies them, and boots one once before it becomes the
+    default. A release that does not boot is removed, and the default stays.
   - A release that is there with the same content is left alone.
   - Running VMs keep the kernel that they booted until they are restarted.
 extends_documentation_fragment:
@@ -19,7 +21,7 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(present) registers the release in O(src), or requires that O(version) is there.
+      - V(present) registers the release in O(src), pulls one from O(source), or requires that O(version) is there.
       - V(absent) removes O(version).
     type: str
     choices: [present, absent]
@@ -29,6 +31,21 @@ options:
       - A directory on the managed host that holds C(uni.elf) and C(VERSION) (or has C(VERSION) one level up),
         such as C(kernel/build) of a source tree.
     type: path
+  source:
+    description:
+      - Where releases come from - a directory on the managed host (C(/DIR)) or a repository C(HOST[:PORT]/REPOSITORY).
+      - Without O(version), the newest release that is no pre-release, when it is newer than the host's default.
+    type: str
+  public_keys:
+    description:
+      - Public keys in PEM form, one of which must have signed a release from O(source).
+      - When it is not set, the keys that the host trusts (C(uni kernel trust)).
+    type: list
+    elements: str
+  smoke:
+    description: Whether a release from O(source) is booted once before it becomes the default.
+    type: bool
+    default: true
   version:
     description:
       - The version to choose or to remove. With O(src), the version that it must have.
@@ -47,6 +64,12 @@ EXAMPLES = r"""
 - name: Register the kernel that was just built
   uni.engine.uni_kernel:
     src: /usr/local/src/uni/kernel/build
+    default: true
+
+- name: Update to the newest release of a registry
+  uni.engine.uni_kernel:
+    source: registry.example.org/uni/kernel
+    public_keys: ["{{ lookup('ansible.builtin.file', 'release.pub') }}"]
     default: true
 
 - name: Go back to an older release
@@ -87,9 +110,9 @@ from ansible_collections.uni.engine.plugins.module_utils.ansible_glue import (
     root_of,
     run_module,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
+from ansible_collections.uni.engine.plugins.module_utils.engine import kernels, releases, signing
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, UsageError
-from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Plan
+from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Action, Plan
 
 
 def work(module: Any) -> dict[str, Any]:
@@ -105,14 +128,40 @@ def work(module: Any) -> dict[str, Any]:
                                 code="kernel.other_version")
         if plan.changed and not check:
             plan, release = kernels.register(root, source, make_default=params["default"])
+    elif params["source"]:
+        plan, release = from_source(params, root, check)
     elif params["default"]:
         plan, release = kernels.use(root, params["version"], check=check)
     else:
         plan, release = Plan(), kernels.get(root, params["version"])
-    if params["default"] is False and release.default:
+    if params["default"] is False and release is not None and release.default:
         raise UsageError(f"kernel {release.version} is the default and something must be",
                          code="kernel.no_other_default", hint="make another release the default instead")
-    return plan_result(plan, kernel=release.to_dict())
+    return plan_result(plan, kernel=release.to_dict() if release else {})
+
+
+def from_source(params: dict[str, Any], root: Any, check: bool) -> tuple[Plan, kernels.KernelRelease | None]:
+    """Pull a release; with default, update to it."""
+    keys = None
+    if params["public_keys"] is not None:
+        parsed = [signing.parse_public(text.encode(), f"key {number}")
+                  for number, text in enumerate(params["public_keys"], 1)]
+        keys = {key.id: key for key in parsed}
+    source, version = params["source"], params["version"]
+    if params["default"]:
+        plan, release = releases.update(root, source, version, check=check, smoke=params["smoke"], keys=keys)
+        return plan, release or (None if plan.changed else kernels.default(root))
+    offered = releases.offer(root, source)
+    wanted = version or offered.newest
+    if wanted is None:
+        raise UsageError(f"{source} has no release", code="kernel.not_found")
+    here = [release for release in kernels.list_releases(root) if release.version == wanted]
+    if here:
+        return Plan(), here[0]
+    if check:
+        summary = f"pull kernel {wanted} from {source}"
+        return Plan((Action("create", f"kernel/{wanted}", summary, {}, {"version": wanted}),)), None
+    return releases.pull(root, source, wanted, keys=keys)
 
 
 def main() -> None:
@@ -120,11 +169,15 @@ def main() -> None:
         {
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "src": {"type": "path"},
+            "source": {"type": "str"},
+            "public_keys": {"type": "list", "elements": "str", "no_log": False},
+            "smoke": {"type": "bool", "default": True},
             "version": {"type": "str"},
             "default": {"type": "bool"},
         },
         work,
-        required_if=[("state", "absent", ("version",)), ("state", "present", ("src", "version"), True)],
+        required_if=[("state", "absent", ("version",)), ("state", "present", ("src", "source", "version"), True)],
+        mutually_exclusive=[("src", "source")],
     )
 
 

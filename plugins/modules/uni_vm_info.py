@@ -57,6 +57,9 @@ vms:
       name: web
       image: web:latest
       status: running
+      boot:
+        kernel: /var/lib/uni/kernels/0.1.0/uni.elf
+        accel: tcg
       console: []
 """
 
@@ -78,7 +81,8 @@ def work(module: Any) -> dict[str, Any]:
     vms = []
     for reference in found:
         try:
-            vm = api.info(api.resolve_vm(root, reference))
+            found_vm = api.resolve_vm(root, reference)
+            vm = {**api.info(found_vm), "boot": found_vm.runtime.get("boot", {})}
         except NotFoundError:
             continue
         own = vm["options"].get("labels", {})

@@ -77,6 +77,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Kernels": {
         "kernel list": ("kernel", "List the kernel releases of this host"),
         "kernel add": ("kernel", "Keep the release of a build directory on this host"),
+        "kernel check": ("kernel", "Say whether a source has a newer release"),
+        "kernel update": ("kernel", "Pull a release, verify it, boot it once, make it the default"),
+        "kernel pull": ("kernel", "Pull a release and verify it"),
+        "kernel rollback": ("kernel", "Go back to the default before"),
+        "kernel publish": ("kernel", "Make a build a release that hosts can pull"),
+        "kernel keygen": ("kernel", "Make a key pair to sign releases with"),
+        "kernel trust": ("kernel", "Accept releases that are signed with a key"),
         "kernel use": ("kernel", "Choose the release that VMs boot by default"),
         "kernel verify": ("kernel", "Compare the releases on this host with their checksums"),
         "kernel rm": ("kernel", "Remove a release from this host"),

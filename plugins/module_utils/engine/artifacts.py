@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +33,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.images.model imp
     parse_object,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error, lock, write_bytes
-from ansible_collections.uni.engine.plugins.module_utils.engine.reference import is_digest
+from ansible_collections.uni.engine.plugins.module_utils.engine.reference import is_digest, parse_reference
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 TITLE = "org.opencontainers.image.title"
@@ -81,7 +83,7 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def publish(keeper: Keeper, artifact_type: str, version: str, files: Mapping[str, tuple[str, bytes]], *,
+def publish(target: Keeper, artifact_type: str, version: str, files: Mapping[str, tuple[str, bytes]], *,
             key: Path | None, annotations: Mapping[str, str] | None = None) -> str:
     """Keep an artifact under the tag ``version``, signed when there is a key; its digest.
 
@@ -89,21 +91,21 @@ def publish(keeper: Keeper, artifact_type: str, version: str, files: Mapping[str
     """
     layers = []
     for name, (media_type, data) in files.items():
-        keeper.add_blob(data)
+        target.add_blob(data)
         layers.append({**_descriptor(media_type, data), "annotations": {TITLE: name}})
     manifest = _manifest(artifact_type, layers, {VERSION: version, **(annotations or {})})
-    keeper.add_blob(b"{}")
-    keeper.add_manifest(manifest, version)
+    target.add_blob(b"{}")
+    target.add_manifest(manifest, version)
     if key is not None:
         bundle = canonical_json(signing.sign(key, manifest))
-        keeper.add_blob(bundle)
+        target.add_blob(bundle)
         subject = _descriptor(MANIFEST, manifest)
         layer = _descriptor(signing.BUNDLE_TYPE, bundle)
-        keeper.add_manifest(_manifest(signing.BUNDLE_TYPE, [layer], {}, subject), None)
+        target.add_manifest(_manifest(signing.BUNDLE_TYPE, [layer], {}, subject), None)
     return digest_of(manifest)
 
 
-def fetch(keeper: Keeper, reference: str, artifact_type: str, keys: Mapping[str, signing.PublicKey], *,
+def fetch(source: Keeper, reference: str, artifact_type: str, keys: Mapping[str, signing.PublicKey], *,
           unsigned: bool = False) -> Artifact:
     """Read an artifact; nothing of it is returned before its signature and every byte are verified.
 
@@ -111,9 +113,9 @@ def fetch(keeper: Keeper, reference: str, artifact_type: str, keys: Mapping[str,
     :param unsigned: take one without a signature too; one with a wrong signature is refused even so
     :raises VerifyError: codes ``artifact.type``, ``artifact.unsigned``, ``artifact.tampered``, ``signature.*``
     """
-    data = keeper.manifest(reference)
+    data = source.manifest(reference)
     digest = digest_of(data)
-    what = f"{reference} of {keeper.name}"
+    what = f"{reference} of {source.name}"
     if is_digest(reference) and digest != reference:
         raise VerifyError(f"{what} is not what its digest says", code="artifact.tampered")
     manifest = parse_object(data, what)
@@ -121,29 +123,29 @@ def fetch(keeper: Keeper, reference: str, artifact_type: str, keys: Mapping[str,
     if found != artifact_type:
         raise VerifyError(f"{what} is {found or 'an image'}, not {artifact_type}", code="artifact.type",
                           hint="name a repository of such artifacts")
-    signer = _signer(keeper, digest, data, keys, what)
+    signer = _signer(source, digest, data, keys, what)
     if signer is None and not unsigned:
         raise VerifyError(f"{what} is not signed", code="artifact.unsigned",
                           hint="sign it, or say that an unsigned one will do")
     annotations = {str(name): str(value) for name, value in (manifest.get("annotations") or {}).items()}
-    return Artifact(digest, annotations.get(VERSION, ""), artifact_type, _files(keeper, manifest, what), annotations,
+    return Artifact(digest, annotations.get(VERSION, ""), artifact_type, _files(source, manifest, what), annotations,
                     signer)
 
 
-def _signer(keeper: Keeper, digest: str, data: bytes, keys: Mapping[str, signing.PublicKey],
+def _signer(source: Keeper, digest: str, data: bytes, keys: Mapping[str, signing.PublicKey],
             what: str) -> signing.PublicKey | None:
     """Who signed the manifest; the first trusted signature counts, else the last error is raised."""
     problem: VerifyError | None = None
-    for referrer in keeper.referrers(digest, signing.BUNDLE_TYPE):
+    for referrer in source.referrers(digest, signing.BUNDLE_TYPE):
         try:
-            manifest = parse_object(keeper.manifest(referrer), f"the signature of {what}")
+            manifest = parse_object(source.manifest(referrer), f"the signature of {what}")
             subject = manifest.get("subject")
             if not isinstance(subject, dict) or subject.get("digest") != digest:
                 raise VerifyError(f"the signature {referrer} is not one of {what}", code="signature.malformed")
             layers = manifest.get("layers")
             if not isinstance(layers, list) or len(layers) != 1:
                 raise VerifyError(f"the signature of {what} has no bundle", code="signature.malformed")
-            bundle = _blob(keeper, layers[0], f"the signature of {what}", MAX_MANIFEST)
+            bundle = _blob(source, layers[0], f"the signature of {what}", MAX_MANIFEST)
             return signing.verify(parse_object(bundle, f"the signature of {what}"), data, keys, what=what)
         except VerifyError as error:
             problem = error
@@ -152,23 +154,23 @@ def _signer(keeper: Keeper, digest: str, data: bytes, keys: Mapping[str, signing
     return None
 
 
-def _files(keeper: Keeper, manifest: Mapping[str, Any], what: str) -> dict[str, bytes]:
+def _files(source: Keeper, manifest: Mapping[str, Any], what: str) -> dict[str, bytes]:
     layers = manifest.get("layers")
     files: dict[str, bytes] = {}
     for layer in layers if isinstance(layers, list) else []:
         title = (layer.get("annotations") or {}).get(TITLE, "") if isinstance(layer, dict) else ""
         if not title or "/" in title or title.startswith(".") or title in files:
             raise VerifyError(f"{what} has a file named {title!r}", code="artifact.malformed")
-        files[title] = _blob(keeper, layer, f"{title} of {what}", MAX_FILE)
+        files[title] = _blob(source, layer, f"{title} of {what}", MAX_FILE)
     return files
 
 
-def _blob(keeper: Keeper, value: Any, what: str, limit: int) -> bytes:
+def _blob(source: Keeper, value: Any, what: str, limit: int) -> bytes:
     descriptor = check_descriptor(value, what)
     if descriptor["size"] > limit:
         raise VerifyError(f"{what} has {descriptor['size']} bytes", code="artifact.malformed",
                           hint=f"at most {limit} are taken")
-    data = keeper.blob(descriptor["digest"], descriptor["size"])
+    data = source.blob(descriptor["digest"], descriptor["size"])
     if digest_of(data) != descriptor["digest"] or len(data) != descriptor["size"]:
         raise VerifyError(f"{what} was altered: its digest is {digest_of(data)}, not {descriptor['digest']}",
                           code="artifact.tampered", hint="do not use it; fetch it again from its origin")
@@ -280,13 +282,74 @@ def _tag(entry: Descriptor) -> str:
     return str(annotations.get(REF_NAME, "")) if isinstance(annotations, dict) else ""
 
 
-def open_keeper(text: str, *, create: bool = False) -> Keeper:
-    """What ``text`` names: a directory (with a slash, or one that exists), else a repository of a registry.
+class Repository:
+    """Artifacts in a repository of a registry. ``client`` is a RegistryClient."""
+
+    def __init__(self, client: Any, repository: str) -> None:
+        self.client = client
+        self.repository = repository
+        self.name = f"{client.name}/{repository}"
+
+    def tags(self) -> list[str]:
+        """Every tag."""
+        return list(self.client.tags(self.repository))
+
+    def manifest(self, reference: str) -> bytes:
+        """The manifest with this tag or digest."""
+        data: bytes = self.client.get_manifest(self.repository, reference).data
+        return data
+
+    def blob(self, digest: str, size: int) -> bytes:
+        """A blob's bytes."""
+        data: bytes = self.client.read_blob(self.repository, digest, limit=size)
+        return data
+
+    def referrers(self, digest: str, artifact_type: str) -> list[str]:
+        """What the registry (or the index under the digest's tag) lists."""
+        found = self.client.referrers(self.repository, digest, artifact_type)
+        return [str(entry["digest"]) for entry in found]
+
+    def add_blob(self, data: bytes) -> None:
+        """Keep a blob, unless the registry has it."""
+        from ansible_collections.uni.engine.plugins.module_utils.engine.registry.client import BlobSource
+
+        digest = digest_of(data)
+        if not self.client.has_blob(self.repository, digest):
+            source = BlobSource(lambda start: [data[start:]])
+            self.client.upload_blob(self.repository, digest, len(data), source)
+
+    def add_manifest(self, data: bytes, tag: str | None) -> None:
+        """Keep a manifest. One with a subject is listed under the subject's tag too, for registries that do not list
+        referrers themselves (OCI Distribution Specification 1.1, "Referrers Tag Schema").
+        """
+        self.client.put_manifest(self.repository, tag or digest_of(data), data, MANIFEST)
+        manifest = json.loads(data)
+        subject = manifest.get("subject")
+        if subject is None:
+            return
+        entries = [entry for entry in self.client.referrers(self.repository, subject["digest"])
+                   if entry["digest"] != digest_of(data)]
+        entries.append({**_descriptor(MANIFEST, data), "artifactType": manifest["artifactType"]})
+        index = canonical_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
+        self.client.put_manifest(self.repository, subject["digest"].replace(":", "-"), index, INDEX)
+
+
+@contextmanager
+def keeper(root: Root, text: str, *, create: bool = False) -> Iterator[Keeper]:
+    """What ``text`` names: a directory (begins with ``/`` or ``.``), else ``[http[s]://]HOST[:PORT]/REPOSITORY``.
 
     :raises UsageError: code ``artifact.source``
     """
-    path = Path(text).expanduser()
-    if text.startswith(("/", "./", "../", "~")) or path.is_dir():
-        return Layout(path.absolute(), create=create)
-    raise UsageError(f"{text!r} is not a directory", code="artifact.source",
-                     hint="give the path of a directory of releases, with a slash")
+    if text.startswith(("/", ".", "~")):
+        yield Layout(Path(text).expanduser().absolute(), create=create)
+        return
+    scheme, colon, rest = text.rpartition("://")
+    host, slash, repository = rest.partition("/")
+    if not slash or not repository or not host:
+        raise UsageError(f"{text!r} names neither a directory nor a repository", code="artifact.source",
+                         hint="write /DIRECTORY, ./DIRECTORY or HOST[:PORT]/REPOSITORY")
+    from ansible_collections.uni.engine.plugins.module_utils.engine.registry import api as registries
+
+    repository = parse_reference(f"{host if '.' in host or ':' in host else f'{host}:443'}/{repository}").repository
+    with registries.open_client(root, f"{scheme}{colon}{host}") as client:
+        yield Repository(client, repository)

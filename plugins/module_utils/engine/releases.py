@@ -79,8 +79,8 @@ def trusted(root: Root) -> dict[str, signing.PublicKey]:
     return signing.trusted(keys_directory(root))
 
 
-def publish(directory: Path, target: str, *, key: Path | None) -> tuple[str, str]:
-    """Publish the build in ``directory``; (version, digest).
+def publish(root: Root, directory: Path, target: str, *, key: Path | None) -> tuple[str, str]:
+    """Publish the build in ``directory``; (version, digest). ``root`` keeps the logins to registries.
 
     :raises UsageError: ``directory`` holds no kernel
     """
@@ -89,15 +89,16 @@ def publish(directory: Path, target: str, *, key: Path | None) -> tuple[str, str
         _plan, release = kernels.register(Root(Path(scratch)), directory)
         base = release.path.parent
         files = {name: (media, (base / name).read_bytes()) for name, media in _MEDIA.items() if (base / name).exists()}
-    keeper = artifacts.open_keeper(target, create=True)
-    return release.version, artifacts.publish(keeper, TYPE, release.version, files, key=key)
+    with artifacts.keeper(root, target, create=True) as place:
+        return release.version, artifacts.publish(place, TYPE, release.version, files, key=key)
 
 
 def offer(root: Root, source: str) -> Offer:
     """What ``source`` offers, the newest first."""
-    keeper = artifacts.open_keeper(source)
+    with artifacts.keeper(root, source) as place:
+        tags = place.tags()
     versions = []
-    for tag in keeper.tags():
+    for tag in tags:
         try:
             versions.append((kernels.version_key(tag), tag))
         except UsageError:
@@ -123,8 +124,9 @@ def pull(
     :raises VerifyError: its signature, a digest or a checksum is wrong; nothing is kept
     """
     kernels.version_key(version)
-    keeper = artifacts.open_keeper(source)
-    found = artifacts.fetch(keeper, version, TYPE, trusted(root) if keys is None else keys, unsigned=unsigned)
+    known = trusted(root) if keys is None else keys
+    with artifacts.keeper(root, source) as place:
+        found = artifacts.fetch(place, version, TYPE, known, unsigned=unsigned)
     if found.version != version:
         raise VerifyError(f"{version} of {source} is release {found.version}", code="kernel.other_version")
     if set(found.files) - set(_MEDIA) or kernels.KERNEL not in found.files:
