@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// FPU state, switched lazily: the registers stay with their owner until another thread touches the FPU (#NM). Layout of the XSAVE
+// FPU state, switched lazily: the registers stay with their owner until another thread of the program touches the FPU (#NM). Layout of the XSAVE
 // area: Intel SDM volume 1, chapter 13; of the signal frame: Linux's struct _fpx_sw_bytes (asm/sigcontext.h).
 #include "arch.h"
 #include "cpu.h"
@@ -71,7 +71,6 @@ void fpu_init(void)
     if (*(u32 *)(probe + 28))
         mxcsr_mask = *(u32 *)(probe + 28);
     cpu_features.xsave_size = area_size;
-    ts_set();
 }
 
 // The area is 64-byte aligned within its block; the word before it points to the block.
@@ -87,39 +86,50 @@ int fpu_alloc(struct thread *t)
     return 0;
 }
 
-static void disown(struct thread *t)
-{
-    u64 flags = irq_save();
-    struct cpu *c = this_cpu();
-    if (c->fpu_owner == t) {
-        c->fpu_owner = NULL;
-        ts_set();
-    }
-    irq_restore(flags);
-}
-
 void fpu_free(struct thread *t)
 {
-    disown(t);
+    u64 flags = irq_save();
+    if (this_cpu()->fpu_owner == t)
+        this_cpu()->fpu_owner = NULL;
+    irq_restore(flags);
     kfree(((void **)t->fpu)[-1]);
     t->fpu = NULL;
 }
 
-void fpu_reset(struct thread *t)
+// The area of the current thread has changed: the registers follow, if they are its own.
+static void reload(struct thread *t)
 {
-    disown(t);
-    area_reset((u8 *)t->fpu);
+    u64 flags = irq_save();
+    if (this_cpu()->fpu_owner == t)
+        load(t->fpu);
+    irq_restore(flags);
 }
 
-// Interrupts off. TS stays as it is when the owner does not change hands.
+void fpu_reset(struct thread *t)
+{
+    area_reset((u8 *)t->fpu);
+    reload(t);
+}
+
+// Interrupts off. Kernel threads leave everything as it is. Registers without an owner are filled at once, so that a program with
+// one busy thread never traps, and TS (by which an emulator keys its translations) hardly ever changes.
 void fpu_switch(struct thread *next)
 {
+    struct cpu *c = this_cpu();
+    if (!next->fpu)
+        return;
     bool closed = read_cr0() & BIT(3);
-    bool owner = this_cpu()->fpu_owner == next && next->fpu;
-    if (owner && closed)
+    if (c->fpu_owner && c->fpu_owner != next) {
+        if (!closed)
+            ts_set();
+        return;
+    }
+    if (closed)
         ts_clear();
-    else if (!owner && !closed)
-        ts_set();
+    if (!c->fpu_owner) {
+        load(next->fpu);
+        c->fpu_owner = next;
+    }
 }
 
 void fpu_not_available(void)
@@ -231,8 +241,8 @@ int fpu_restore_user(uptr src)
     if (!err && (*(u32 *)(n + 24) & ~mxcsr_mask))
         err = -EINVAL;
     if (!err) {
-        disown(t);
         memcpy(a, n, area_size);
+        reload(t);
     }
     kfree(tmp);
     return err;
