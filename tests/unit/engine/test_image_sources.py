@@ -19,9 +19,11 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     UsageError,
     VerifyError,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.images import api, debian, sources
+from ansible_collections.uni.engine.plugins.module_utils.engine.images import api, debian, share, sources
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.api import BuildSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.archive import apply_archive
+from ansible_collections.uni.engine.plugins.module_utils.engine.images.container import unpack_archive
+from ansible_collections.uni.engine.plugins.module_utils.engine.images.layers import LayerReader, extract_file
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.tree import Tree
 from ansible_collections.uni.engine.tests.unit.engine.elves import elf
@@ -178,6 +180,40 @@ def test_hostile_archives_are_refused(tmp_path, members, error):
     with pytest.raises(UniError) as caught:
         apply_archive(Tree(), tmp_path / "x.tar")
     assert caught.value.code == error
+
+
+def pax(kind=tarfile.REGTYPE, **records):
+    """An archive of one member, ``file``, whose pax header says ``records`` about it."""
+    body = b""
+    for key, value in records.items():
+        tail = f" {key.replace('__', '.')}={value}\n".encode()
+        length = next(n for n in range(len(tail), len(tail) + 9) if len(str(n)) + len(tail) == n)
+        body += str(length).encode() + tail
+    header, member = tarfile.TarInfo("x"), tarfile.TarInfo("file")
+    header.type, header.size = b"x", len(body)
+    member.type, member.size, member.linkname = kind, 512 if kind == tarfile.REGTYPE else 0, "target"
+    return (header.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512)
+            + member.tobuf(tarfile.USTAR_FORMAT) + b"1\n0\n5\n".ljust(member.size, b"\0") + bytes(1024))
+
+
+@pytest.mark.parametrize("records", [
+    {"size": 10 ** 20}, {"size": -1}, {"size": "9" * 400}, {"mtime": "inf"}, {"mtime": "nan"}, {"mtime": "1e400"},
+    {"GNU__sparse__major": 1, "GNU__sparse__minor": 0, "GNU__sparse__realsize": 10 ** 20},
+    {"GNU__sparse__major": 0, "GNU__sparse__minor": 1, "GNU__sparse__size": 10 ** 15, "GNU__sparse__map": "0,5"}])
+def test_absurd_headers_end_in_an_error_at_once(root, tmp_path, records):
+    """tarfile skips a member of an exabyte by reading 10 KiB at a time, past the end of the data, for ever."""
+    data = pax(**records)
+    (tmp_path / "x.tar").write_bytes(data)
+    readers = [lambda: apply_archive(Tree(), tmp_path / "x.tar"), lambda: share.load(root, tmp_path / "x.tar"),
+               lambda: unpack_archive(tmp_path / "x.tar", tmp_path)]
+    for wanted in ("file", "another"):
+        reader = LayerReader(tmp_path / "x.tar", {"digest": "", "mediaType": ""}, "")
+        readers.append(lambda reader=reader, wanted=wanted: extract_file(reader, wanted, tmp_path / "out"))
+    for read in readers:
+        try:
+            read()
+        except UniError:
+            continue
 
 
 def test_symbolic_links_lead_nowhere_outside(tmp_path):

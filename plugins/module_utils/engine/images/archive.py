@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import IO
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import VerifyError
+from ansible_collections.uni.engine.plugins.module_utils.engine.images.layers import TAR_ERRORS
 from ansible_collections.uni.engine.plugins.module_utils.engine.tree import Content, Entry, Tree, normalize
 
 _CHUNK = 1 << 20
+_MAX_SPARSE = 1 << 28
 # OCI layer.md, "Whiteouts".
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 _KINDS = {tarfile.DIRTYPE: "dir", tarfile.SYMTYPE: "link", tarfile.CHRTYPE: "char", tarfile.BLKTYPE: "block",
@@ -53,7 +55,7 @@ def apply_archive(tree: Tree, path: Path, *, whiteouts: bool = True, keep_links:
         with tarfile.open(path, mode="r:") as archive:
             items = [_item(member, path, archive) for member in archive
                      if member.type in (*_KINDS, tarfile.LNKTYPE) or member.isfile()]
-    except (tarfile.TarError, EOFError, UnicodeError) as error:
+    except TAR_ERRORS as error:
         raise VerifyError(f"{path.name} is no tar archive: {error}", code="layer.damaged") from error
     if whiteouts:
         # They speak of the layers below only, so they come first, whatever their place in the archive.
@@ -74,6 +76,9 @@ def _item(member: tarfile.TarInfo, path: Path, archive: tarfile.TarFile) -> _Ite
                                  if member.type == tarfile.SYMTYPE else "",
                                  device=(member.devmajor, member.devminor)))
     if member.issparse():
+        if member.size > _MAX_SPARSE:
+            raise VerifyError(f"the archive's {name} is a sparse file of {member.size} bytes", code="layer.damaged",
+                              hint=f"sparse members of at most {_MAX_SPARSE} bytes can be read")
         source = archive.extractfile(member)
         if source is None:
             raise AssertionError("source is set here")

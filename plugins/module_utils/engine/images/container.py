@@ -14,7 +14,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     VerifyError,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.archive import apply_archive, spool
-from ansible_collections.uni.engine.plugins.module_utils.engine.images.layers import LayerReader
+from ansible_collections.uni.engine.plugins.module_utils.engine.images.layers import TAR_ERRORS, EndGuard, LayerReader
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.model import (
     INDEXES,
     MANIFESTS,
@@ -126,7 +126,7 @@ def unpack_archive(path: Path, scratch: Path) -> Path:
     target = scratch / "images"
     (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     try:
-        with tarfile.open(path, mode="r:*") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=EndGuard(file), mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
                 parts = name.split("/")
@@ -137,7 +137,7 @@ def unpack_archive(path: Path, scratch: Path) -> Path:
                     if source is None:
                         raise AssertionError("source is set here")
                     spool(source, target / name)
-    except (tarfile.TarError, EOFError, UnicodeError) as error:
+    except TAR_ERRORS as error:
         raise VerifyError(f"{path} is no tar archive: {error}", code="layer.damaged",
                           hint="give the output of `uni save` or of `skopeo copy ... oci-archive:FILE`") from error
     return target

@@ -28,6 +28,32 @@ _CHUNK = 1 << 20
 # gzip framing in zlib's windowBits notation.
 _GZIP = 31
 _END_OF_TAR = bytes(1024)
+# tarfile skips a member by reading in pieces and does not notice the end: a header that promises an exabyte would
+# keep it busy for ever. Reading so often at the end of the data is an error.
+_MAX_ENDS = 64
+# Holes cost no bytes in the archive, but time here.
+_MAX_SPARSE = 1 << 32
+
+
+# What tarfile raises for hostile input; the last two for numbers in pax headers that are none.
+TAR_ERRORS = (tarfile.TarError, EOFError, UnicodeError, ValueError, OverflowError)
+
+
+class EndGuard:
+    """A file for :mod:`tarfile` that does not let it read at the end for ever."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.ends = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self.file.read(size)
+        if not data:
+            self.ends += 1
+            if self.ends > _MAX_ENDS:
+                raise EOFError("a header promises more than there is")
+        return data
 
 
 @dataclass(frozen=True)
@@ -120,6 +146,7 @@ class LayerReader(io.RawIOBase):
         self.pending = memoryview(b"")
         self.helper: subprocess.Popen[bytes] | None = None
         self.chunks = self._chunks(str(descriptor.get("mediaType", "")))
+        self.ends = 0
 
     def _chunks(self, media_type: str) -> Iterator[bytes]:
         if media_type.endswith(("+zstd", LAYER_ZSTD)):
@@ -189,6 +216,9 @@ class LayerReader(io.RawIOBase):
         while not self.pending:
             chunk = next(self.chunks, None)
             if chunk is None:
+                self.ends += 1
+                if self.ends > _MAX_ENDS:
+                    raise self._damaged("a header promises more than there is")
                 return 0
             self.diff.update(chunk)
             self.pending = memoryview(chunk)
@@ -231,12 +261,15 @@ def extract_file(reader: LayerReader, path: str, out: Path) -> bool:
         with tarfile.open(fileobj=buffered, mode="r|") as archive:
             for member in archive:
                 if member.name.strip("/").removeprefix("./") == wanted and member.isfile():
+                    if member.issparse() and member.size > _MAX_SPARSE:
+                        raise VerifyError(f"{path} in layer {reader.digest} is a sparse file of {member.size} bytes",
+                                          code="layer.damaged")
                     source = archive.extractfile(member)
                     if source is None:
                         raise AssertionError
                     _copy_sparse(source, out)
                     found = True
-    except (tarfile.TarError, EOFError, UnicodeError) as error:
+    except TAR_ERRORS as error:
         raise VerifyError(f"the layer {reader.digest} is no tar archive: {error}", code="layer.damaged") from error
     reader.finish()
     return found

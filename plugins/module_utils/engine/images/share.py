@@ -22,6 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     UsageError,
     VerifyError,
 )
+from ansible_collections.uni.engine.plugins.module_utils.engine.images.layers import TAR_ERRORS, EndGuard
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.model import (
     INDEX,
     INDEXES,
@@ -190,11 +191,11 @@ def load(root: Root, path: Path, *, check: bool = False) -> Loaded:
 def _reading(path: Path) -> Iterator[tarfile.TarFile]:
     """The archive as a stream; its errors in our words."""
     try:
-        with tarfile.open(path, mode="r|*") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=EndGuard(file), mode="r|*") as archive:
             yield archive
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {path}", code="source.not_found", hint="check the path") from None
-    except (tarfile.TarError, EOFError, UnicodeError) as error:
+    except TAR_ERRORS as error:
         raise VerifyError(f"{path} is no whole tar archive: {error}", code="layer.damaged",
                           hint="give the output of `uni save` or of `skopeo copy ... oci-archive:FILE`") from error
     except OSError as error:
