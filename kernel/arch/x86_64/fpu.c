@@ -73,14 +73,20 @@ void fpu_init(void)
     cpu_features.xsave_size = area_size;
 }
 
-// The area is 64-byte aligned within its block; the word before it points to the block.
+// The area is 64-byte aligned within its block. Before it lie a pointer to the block and how often the thread wanted the FPU of late.
+#define EAGER_AFTER 3               // traps after which a thread gets its registers at once
+#define EAGER_FOR 250               // times, until it has to show again that it wants them
+
+static u64 *uses(struct thread *t) { return &((u64 *)t->fpu)[-2]; }
+
 int fpu_alloc(struct thread *t)
 {
-    u8 *block = kmalloc(area_size + 64 + 8, 0);
+    u8 *block = kmalloc(area_size + 64 + 16, 0);
     if (!block)
         return -ENOMEM;
-    u8 *area = (u8 *)ALIGN_UP((u64)block + 8, 64ul);
+    u8 *area = (u8 *)ALIGN_UP((u64)block + 16, 64ul);
     ((void **)area)[-1] = block;
+    ((u64 *)area)[-2] = 0;
     area_reset(area);
     t->fpu = (struct fpu_state *)area;
     return 0;
@@ -111,6 +117,16 @@ void fpu_reset(struct thread *t)
     reload(t);
 }
 
+// TS is clear.
+static void take_over(struct cpu *c, struct thread *t)
+{
+    if (c->fpu_owner)
+        save(c->fpu_owner->fpu);
+    load(t->fpu);
+    c->fpu_owner = t;
+    *uses(t) = *uses(t) < EAGER_FOR ? *uses(t) + 1 : 0;
+}
+
 // Interrupts off. Kernel threads leave everything as it is. Registers without an owner are filled at once, so that a program with
 // one busy thread never traps, and TS (by which an emulator keys its translations) hardly ever changes.
 void fpu_switch(struct thread *next)
@@ -119,17 +135,15 @@ void fpu_switch(struct thread *next)
     if (!next->fpu)
         return;
     bool closed = read_cr0() & BIT(3);
-    if (c->fpu_owner && c->fpu_owner != next) {
+    if (c->fpu_owner && c->fpu_owner != next && *uses(next) < EAGER_AFTER) {
         if (!closed)
             ts_set();
         return;
     }
     if (closed)
         ts_clear();
-    if (!c->fpu_owner) {
-        load(next->fpu);
-        c->fpu_owner = next;
-    }
+    if (c->fpu_owner != next)
+        take_over(c, next);
 }
 
 void fpu_not_available(void)
@@ -137,12 +151,8 @@ void fpu_not_available(void)
     struct cpu *c = this_cpu();
     struct thread *t = c->current;
     ts_clear();
-    if (c->fpu_owner == t)
-        return;
-    if (c->fpu_owner)
-        save(c->fpu_owner->fpu);
-    load(t->fpu);
-    c->fpu_owner = t;
+    if (c->fpu_owner != t)
+        take_over(c, t);
 }
 
 // Brings the thread's area up to date with the registers, which stay valid.
