@@ -27,7 +27,8 @@ apt_install() {
     [ ${#missing[@]} -eq 0 ] && return 0
     say "Installing ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 \
+    # RUNLEVEL=1: invoke-rc.d starts no service of a package that is installed for its program (nginx, redis).
+    as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 \
         install --no-install-recommends "${missing[@]}" >/dev/null
 }
 

@@ -92,6 +92,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "daemon run": ("daemon", "Serve Uni on a UNIX socket, and an OCI registry if asked to"),
         "daemon status": ("daemon", "Show how the daemon is"),
     },
+    "Upgrade": {
+        "upgrade": ("upgrade", "Upgrade uni itself from a release"),
+        "upgrade check": ("upgrade", "Say whether a source has a newer uni"),
+        "upgrade list": ("upgrade", "List the installed versions of uni"),
+        "upgrade rollback": ("upgrade", "Go back to the version before"),
+        "upgrade publish": ("upgrade", "Make this uni a release that hosts can upgrade to"),
+    },
     "Help": {
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),
         "version": ("version", "Show the versions of uni, its kernel and QEMU"),

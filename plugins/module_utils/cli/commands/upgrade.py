@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""uni upgrade: the command line and the daemon themselves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ansible_collections.uni.engine.plugins.module_utils.cli.commands.version import own_version
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put
+from ansible_collections.uni.engine.plugins.module_utils.engine import client, upgrades
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import write_bytes
+
+_TREE = Path(__file__).resolve().parents[4]  # .../ansible_collections/uni/engine
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="source", metavar="SOURCE",
+                        help="a directory of releases (/DIR, ./DIR) or HOST[:PORT]/REPOSITORY (default: the last one)")
+
+
+def _prefix(args: argparse.Namespace) -> Path:
+    """Where the running client is installed, unless another prefix is named."""
+    if args.prefix:
+        return Path(args.prefix).absolute()
+    base = _TREE.parents[2].parent
+    if base.name != "uni" or base.parent.name != "lib":
+        raise UsageError("this uni runs from a checkout, not from an installation", code="client.not_installed",
+                         hint="name the installation with --prefix, such as /usr/local")
+    return base.parents[1]
+
+
+def _chosen(args: argparse.Namespace, ui: Ui) -> str:
+    remembered = ui.root.directory("cache").parent / "client-source"
+    if args.source:
+        text = str(args.source)
+        if text.startswith((".", "~")):
+            text = str(Path(text).expanduser().absolute())
+        write_bytes(remembered, text.encode() + b"\n", mode=0o644)
+        return text
+    try:
+        return remembered.read_text().strip()
+    except FileNotFoundError:
+        raise UsageError("it is not known where releases of uni come from", code="client.no_source",
+                         hint="name a source once with --from") from None
+
+
+def upgrade_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("version", nargs="?", help="this version (default: the newest, when it is newer)")
+    _common(parser)
+    parser.add_argument("--prefix", metavar="DIR", help="the installation (default: the one of this command)")
+    parser.add_argument("--unsigned", action="store_true", help="take a release without a signature")
+
+
+def upgrade(args: argparse.Namespace, ui: Ui) -> int:
+    """Pull a release of uni, verify it, switch to it."""
+    source, prefix = _chosen(args, ui), _prefix(args)
+    current = next((found.version for found in client.list_clients(prefix) if found.current), None)
+    wanted = args.version or upgrades.offer(ui.root, source, current).update
+    if wanted is None:
+        ui.line({"version": current, "changed": False}, f"{current} is the newest")
+        return 0
+    plan = upgrades.upgrade(ui.root, prefix, source, wanted, unsigned=args.unsigned)
+    ui.line({"version": wanted, "before": current, "changed": plan.changed}, str(wanted))
+    if plan.changed:
+        ui.note("A daemon that runs keeps its files until it is restarted.")
+    return 0
+
+
+def upgrade_check_arguments(parser: argparse.ArgumentParser) -> None:
+    _common(parser)
+
+
+def upgrade_check(args: argparse.Namespace, ui: Ui) -> int:
+    """Say whether a source has a newer uni."""
+    found = upgrades.offer(ui.root, _chosen(args, ui), own_version())
+    ui.line(found.to_dict(), f"{found.update} is available (here: {found.current}); uni upgrade" if found.update
+            else f"{found.current} is the newest")
+    return 0
+
+
+def upgrade_list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prefix", metavar="DIR", help="the installation (default: the one of this command)")
+
+
+def upgrade_list(args: argparse.Namespace, ui: Ui) -> int:
+    """Print the versions that are installed."""
+    found = client.list_clients(_prefix(args))
+    rows = [{"name": item.name, "version": item.version, "current": item.current} for item in found]
+    ui.table(rows, ("VERSION", "CURRENT", "NAME"),
+             [(row["version"], "*" if row["current"] else "", row["name"]) for row in rows])
+    return 0
+
+
+def upgrade_rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--prefix", metavar="DIR", help="the installation (default: the one of this command)")
+
+
+def upgrade_rollback(args: argparse.Namespace, ui: Ui) -> int:
+    """Go back to the version before."""
+    name = upgrades.rollback(_prefix(args))
+    ui.emit({"name": name}, lambda: put(name))
+    return 0
+
+
+def upgrade_publish_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", help="/DIR, ./DIR or HOST[:PORT]/REPOSITORY")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the private key to sign with")
+    parser.add_argument("--collection", type=Path, metavar="DIR", help="a checkout or installed collection")
+    parser.add_argument("--version", dest="release", metavar="VERSION", help="its version (default: the collection's)")
+
+
+def upgrade_publish(args: argparse.Namespace, ui: Ui) -> int:
+    """Make a client a release that hosts can upgrade to."""
+    collection = args.collection.absolute() if args.collection else _TREE
+    version = args.release or own_version()
+    name, digest = upgrades.publish(ui.root, collection, version, args.target, key=args.key)
+    ui.line({"name": name, "version": version, "digest": digest, "signed": args.key is not None}, name)
+    return 0
