@@ -110,6 +110,17 @@ def test_nothing_is_sent_twice(plain, root, build):
     assert (mounted.blobs, mounted.mounted) == (0, 4)
 
 
+def test_progress_reaches_its_end(plain, root, other, build):
+    image = build(f"{plain}/progress:v1")
+    total = sum(layer["size"] for layer in image.layers) + len(ImageStore(root).read_blob(image.id))
+    for move in (lambda tell: api.push(root, f"{plain}/progress:v1", progress=tell),
+                 lambda tell: api.pull(other, f"{plain}/progress:v1", progress=tell)):
+        seen = []
+        move(lambda done, whole, seen=seen: seen.append((done, whole)))
+        assert seen[-1] == (total, total)
+        assert [done for done, _whole in seen] == sorted(done for done, _whole in seen)
+
+
 def test_nothing_is_fetched_twice(plain, root, other, build):
     build(f"{plain}/fetch:v1")
     api.push(root, f"{plain}/fetch:v1")

@@ -37,12 +37,23 @@ push_arguments = pull_arguments = _transfer_arguments
 
 def push(args: argparse.Namespace, ui: Ui) -> int:
     """Send an image to a registry."""
-    return _report(ui, api.push(ui.root, args.image, connection=_connection(args, args.url)), "sent")
+    return _report(ui, api.push(ui.root, args.image, connection=_connection(args, args.url), progress=_meter()), "sent")
 
 
 def pull(args: argparse.Namespace, ui: Ui) -> int:
     """Bring an image from a registry into the store."""
-    return _report(ui, api.pull(ui.root, args.image, connection=_connection(args, args.url)), "received")
+    return _report(ui, api.pull(ui.root, args.image, connection=_connection(args, args.url), progress=_meter()), "received")
+
+
+def _meter() -> api.Tell | None:
+    """Shows on a terminal how far a transfer is."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{format_size(done)} of {format_size(total)}\x1b[K" + ("\r\x1b[K" if done >= total else ""))
+        sys.stderr.flush()
+    return tell
 
 
 def _report(ui: Ui, result: api.TransferResult, verb: str) -> int:

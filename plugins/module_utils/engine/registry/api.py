@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,10 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 if TYPE_CHECKING:
     from ansible_collections.uni.engine.plugins.module_utils.engine.registry.client import RegistryClient
+
+
+# Told how many of how many bytes have moved.
+Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,11 @@ def logout(root: Root, registry: str, *, check: bool = False) -> Plan:
 
 
 def pull(root: Root, name: str, *, connection: Connection | None = None, check: bool = False,
-         missing_only: bool = False, auth_root: Root | None = None) -> TransferResult:
+         missing_only: bool = False, auth_root: Root | None = None, progress: Tell | None = None) -> TransferResult:
     """Bring the image ``name`` from its registry into the store, under that name.
 
     :param missing_only: an image of that name that is here is good enough
+    :param progress: called with the bytes that have moved, and those that will have
     :param auth_root: where the credentials are kept, when not in ``root``
     :raises VerifyError: ``registry.mismatch``; nothing is tagged
     """
@@ -117,15 +122,15 @@ def pull(root: Root, name: str, *, connection: Connection | None = None, check: 
         if check:
             return TransferResult(plan, str(reference), manifest.digest)
         with store.writing():
-            moved = transfer.pull_manifest(store, client, repository, manifest)
+            moved = transfer.pull_manifest(store, client, repository, manifest, transfer.Progress(progress))
             store.tag(manifest.descriptor, local)
     return TransferResult(plan, str(reference), manifest.digest, moved.bytes, moved.sent, moved.present,
                           image=store.resolve(manifest.digest))
 
 
 def push(root: Root, name: str, *, target: str | None = None, connection: Connection | None = None,
-         check: bool = False) -> TransferResult:
-    """Send the image ``name`` to its registry (or under the reference ``target``)."""
+         check: bool = False, progress: Tell | None = None) -> TransferResult:
+    """Send the image ``name`` to its registry (or under the reference ``target``). ``progress`` as in :func:`pull`."""
     from ansible_collections.uni.engine.plugins.module_utils.engine.registry import transfer
 
     connection = connection or Connection()
@@ -146,7 +151,8 @@ def push(root: Root, name: str, *, target: str | None = None, connection: Connec
             return TransferResult(plan, str(reference), image.digest, image=image)
         # No sweeper may take a blob away while it is being sent.
         with store.writing():
-            moved = transfer.push_image(store, client, image, repository, reference.tag)
+            moved = transfer.push_image(store, client, image, repository, reference.tag,
+                                        transfer.Progress(progress))
     return TransferResult(plan, str(reference), moved.digest, moved.bytes, moved.sent, moved.present, moved.mounted,
                           image)
 

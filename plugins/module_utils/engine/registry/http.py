@@ -81,6 +81,7 @@ class Transport:
         self.timeout = timeout
         self.sleep = sleep
         self.scheme = endpoint.scheme
+        self.closed = False
         self._ca, self._verify = ca, verify
         self._context: ssl.SSLContext | None = None
         self._local = threading.local()
@@ -91,6 +92,9 @@ class Transport:
     # Connections
 
     def _connection(self, scheme: str, host: str, port: int) -> http.client.HTTPConnection:
+        if self.closed:
+            # Not an OSError: nobody shall try again.
+            raise RegistryError(f"the transfer with {self.endpoint.name} was given up", code="registry.closed")
         kept: dict[tuple[str, str, int], http.client.HTTPConnection] = self._local.__dict__.setdefault("kept", {})
         connection = kept.get((scheme, host, port))
         if connection is None:
@@ -124,7 +128,8 @@ class Transport:
             connection.close()
 
     def close(self) -> None:
-        """Close every connection, those of other threads included."""
+        """Close every connection, those of other threads included, for good."""
+        self.closed = True
         with self._lock:
             for connection in self._open:
                 connection.close()

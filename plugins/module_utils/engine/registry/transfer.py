@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,18 +83,42 @@ def platform_manifest(client: RegistryClient, repository: str, reference: str) -
                         hint=f"it is there for {', '.join(sorted(set(found))) or 'nothing'}")
 
 
-def pull_manifest(store: ImageStore, client: RegistryClient, repository: str, manifest: Manifest) -> Moved:
+class Progress:
+    """Tells a function how many of how many bytes have moved; called from several threads, one at a time."""
+
+    def __init__(self, tell: Callable[[int, int], None] | None = None) -> None:
+        self.tell = tell
+        self.lock = threading.Lock()
+        self.done = self.total = 0
+
+    def expect(self, count: int) -> None:
+        """``count`` more bytes are to be moved."""
+        with self.lock:
+            self.total += count
+
+    def add(self, count: int) -> None:
+        """``count`` bytes have moved."""
+        with self.lock:
+            self.done += count
+            if self.tell is not None:
+                self.tell(min(self.done, self.total), self.total)
+
+
+def pull_manifest(store: ImageStore, client: RegistryClient, repository: str, manifest: Manifest,
+                  progress: Progress | None = None) -> Moved:
     """Bring a manifest and everything it names into the store. The caller holds ``store.writing()`` and tags it."""
     parsed = parse_object(manifest.data, f"the manifest {manifest.digest}")
     blobs = {blob["digest"]: blob for blob in manifest_blobs(parsed, f"the manifest {manifest.digest}")}
     missing = [blob for blob in blobs.values() if not store.has_blob(blob["digest"], blob["size"])]
-    received = sum(_in_parallel(lambda blob: _fetch(store, client, repository, blob), missing))
+    progress = progress or Progress()
+    progress.expect(sum(blob["size"] for blob in missing))
+    received = sum(_in_parallel(lambda blob: _fetch(store, client, repository, blob, progress), missing, client))
     store.add_blob(manifest.data, media_type=manifest.media_type, digest=manifest.digest)
     remember(store, client.name, repository, blobs)
     return Moved(manifest.digest, received, len(missing), len(blobs) - len(missing))
 
 
-def _fetch(store: ImageStore, client: RegistryClient, repository: str, blob: Descriptor) -> int:
+def _fetch(store: ImageStore, client: RegistryClient, repository: str, blob: Descriptor, progress: Progress) -> int:
     """One blob into the store; the bytes that were received. Two who fetch the same one share the work."""
     digest, size = str(blob["digest"]), int(blob["size"])
     final = store.blob_path(digest)
@@ -106,12 +131,13 @@ def _fetch(store: ImageStore, client: RegistryClient, repository: str, blob: Des
                 return 0
             hasher = hashlib.sha256()
             start = _hash_existing(fd, hasher, size)
-            received = _receive(client, repository, digest, size, start, fd, hasher)
+            progress.add(start)
+            received = _receive(client, repository, digest, size, start, fd, hasher, progress)
             if digest != f"sha256:{hasher.hexdigest()}":
                 partial.unlink(missing_ok=True)
                 if start:
                     # The beginning was damaged here, perhaps by a crash of the host: once more from the front.
-                    return received + _fetch(store, client, repository, blob)
+                    return received + _fetch(store, client, repository, blob, progress)
                 raise mismatch(client.name, digest)
             os.fchmod(fd, 0o644)
             os.fsync(fd)
@@ -152,10 +178,11 @@ def _hash_existing(fd: int, hasher: Any, size: int) -> int:
 
 
 def _receive(client: RegistryClient, repository: str, digest: str, size: int, start: int, fd: int,
-             hasher: Any) -> int:
+             hasher: Any, progress: Progress) -> int:
     at = start
     for chunk in client.blob_chunks(repository, digest, size, start):
         hasher.update(chunk)
+        progress.add(len(chunk))
         view = chunk
         while view:
             written = os.pwrite(fd, view, at)
@@ -164,7 +191,8 @@ def _receive(client: RegistryClient, repository: str, digest: str, size: int, st
     return at - start
 
 
-def push_image(store: ImageStore, client: RegistryClient, image: ImageInfo, repository: str, tag: str) -> Moved:
+def push_image(store: ImageStore, client: RegistryClient, image: ImageInfo, repository: str, tag: str,
+               progress: Progress | None = None) -> Moved:
     """Send an image: blobs first, the manifest when all of them are there.
 
     :raises VerifyError: ``blob.tampered``: a blob of the store was altered, which is found while it is sent
@@ -173,7 +201,8 @@ def push_image(store: ImageStore, client: RegistryClient, image: ImageInfo, repo
     parsed = parse_object(data, f"the manifest {image.digest}")
     blobs = list({blob["digest"]: blob for blob in manifest_blobs(parsed, f"the manifest {image.digest}")}.values())
     known = recall(store, client.name)
-    results = list(_in_parallel(lambda blob: _send(store, client, repository, blob, known), blobs))
+    progress = progress or Progress()
+    results = list(_in_parallel(lambda blob: _send(store, client, repository, blob, known, progress), blobs, client))
     media_type = parsed.get("mediaType")
     client.put_manifest(repository, tag, data, media_type if isinstance(media_type, str) else MANIFESTS[0])
     remember(store, client.name, repository, (blob["digest"] for blob in blobs))
@@ -181,17 +210,20 @@ def push_image(store: ImageStore, client: RegistryClient, image: ImageInfo, repo
     return Moved(image.digest, sum(sent), len(sent), results.count("present"), results.count("mounted"))
 
 
-def _send(store: ImageStore, client: RegistryClient, repository: str, blob: Descriptor, known: dict[str, str]) -> str:
+def _send(store: ImageStore, client: RegistryClient, repository: str, blob: Descriptor, known: dict[str, str],
+          progress: Progress) -> str:
     """One blob to the registry: "present", "mounted" or "uploaded"."""
     digest, size = str(blob["digest"]), int(blob["size"])
     if client.has_blob(repository, digest):
         return "present"
     mount = known.get(digest, "")
-    return client.upload_blob(repository, digest, size, _source(store, digest, size),
+    return client.upload_blob(repository, digest, size, _source(store, digest, size, progress),
                               mount_from=mount if mount != repository else "")
 
 
-def _source(store: ImageStore, digest: str, size: int) -> BlobSource:
+def _source(store: ImageStore, digest: str, size: int, progress: Progress) -> BlobSource:
+    progress.expect(size)
+
     def chunks_from(start: int) -> Iterator[bytes]:
         at = 0
         for chunk in store.verified_chunks(digest):
@@ -199,7 +231,9 @@ def _source(store: ImageStore, digest: str, size: int) -> BlobSource:
             if at > size:
                 break
             if at > start:
-                yield chunk[max(start - (at - len(chunk)), 0):]
+                piece = chunk[max(start - (at - len(chunk)), 0):]
+                yield piece
+                progress.add(len(piece))
         if at != size:
             raise VerifyError(f"the blob {digest} in {store.path} was altered: its size is not {size}",
                               code="blob.tampered", hint="remove the image and pull or build it again")
@@ -245,8 +279,8 @@ def _notes(store: ImageStore, registry: str) -> Path:
     return store.root.cache / f"registry-{hashlib.sha256(registry.encode()).hexdigest()[:16]}.json"
 
 
-def _in_parallel(function: Any, items: list[Descriptor]) -> Iterable[Any]:
-    """Results in the order of ``items``; the first error ends it when those under way have ended."""
+def _in_parallel(function: Any, items: list[Descriptor], client: RegistryClient) -> Iterable[Any]:
+    """Results in the order of ``items``; the first error, or Ctrl-C, cuts off those that are under way."""
     if len(items) <= 1:
         return [function(item) for item in items]
     from concurrent.futures import ThreadPoolExecutor
@@ -258,4 +292,5 @@ def _in_parallel(function: Any, items: list[Descriptor]) -> Iterable[Any]:
         except BaseException:
             for future in futures:
                 future.cancel()
+            client.transport.close()
             raise
