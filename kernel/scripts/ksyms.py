@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn `nm -n` of the first link into assembly: the symbol table embedded in the kernel (boot/panic.c reads it)."""
+"""Turn `nm -n` of the first link into the source of the kernel's symbol table (boot/panic.c reads it)."""
 
 from __future__ import annotations
 
