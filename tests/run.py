@@ -228,7 +228,7 @@ def suite_integration() -> Count:
     tree = copy_tree()
     # Variables of every target: where the kernel of this checkout is.
     (tree / "tests" / "integration" / "integration_config.yml").write_text(
-        f"---\nkernel_build: {TOP / 'kernel' / 'build'}\n")
+        f"---\nkernel_build: {TOP / 'kernel' / 'build'}\nuni_command: {TOP / 'bin' / 'uni'}\n")
     count = Count()
     for target in targets:
         command = [BIN / "ansible-test", "integration", "--local", "--allow-root", "--allow-destructive",

@@ -4,14 +4,29 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UniError
 
 MAX_LINE = 64 << 20
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """A name for the socket ``path`` that fits into sockaddr_un's 108 bytes (unix(7)), however deep it lies."""
+    if len(os.fsencode(path)) < 108:
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{directory}/{path.name}"
+    finally:
+        os.close(directory)
 
 
 class Client:
@@ -21,7 +36,8 @@ class Client:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout)
         try:
-            self._socket.connect(str(path))
+            with reachable(path) as address:
+                self._socket.connect(address)
         except OSError as error:
             self._socket.close()
             raise HostError(f"no daemon answers on {path}: {error.strerror or error}", code="daemon.unreachable",

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.uni.engine.plugins.module_utils.daemon.client import reachable
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UniError
 
 MAX_LINE = 1 << 20
@@ -118,7 +119,8 @@ class RpcServer:
         path.unlink(missing_ok=True)
         old = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._connected, str(path), limit=MAX_LINE)
+            with reachable(path) as address:
+                self._server = await asyncio.start_unix_server(self._connected, address, limit=MAX_LINE)
         finally:
             os.umask(old)
         if group is not None:
@@ -274,7 +276,11 @@ def _peer(writer: asyncio.StreamWriter) -> Peer:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(str(path)) == 0
+        try:
+            with reachable(path) as address:
+                return probe.connect_ex(address) == 0
+        except OSError:
+            return False
 
 
 def _is_request(value: Any) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from ansible_collections.uni.engine.plugins.module_utils.daemon.client import Client
 from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import (
     MAX_LINE,
     Methods,
@@ -149,3 +150,22 @@ def test_two_daemons_on_one_socket(tmp_path):
         await second.stop()
 
     asyncio.run(run())
+
+
+def test_a_socket_that_lies_deep(tmp_path):
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+
+    async def run():
+        server = RpcServer(methods(), MYSELF)
+        await server.start(deep / "unid.sock")
+
+        def ask():
+            with Client(deep / "unid.sock", timeout=10) as client:
+                return client.call("test.greet", name="deep")
+
+        answer = await asyncio.to_thread(ask)
+        await server.stop()
+        return answer
+
+    assert asyncio.run(run()) == ["hello deep"]
