@@ -7,6 +7,7 @@
 static struct rbtree queue;                     // queue_lock, as all below
 static struct timer *first;
 static u64 programmed = NO_DEADLINE;
+static bool expiring;                           // expire() programs the hardware once, when it is through
 static spinlock_t queue_lock = SPINLOCK_INIT;   // interrupts off
 
 void timer_init(struct timer *t, void (*fn)(struct timer *))
@@ -43,7 +44,7 @@ static void unlink_timer(struct timer *t)
 // A deadline further away than the programmed one needs nothing now: the earlier interrupt programs the next.
 static void program(void)
 {
-    if (first && first->deadline < programmed) {
+    if (first && first->deadline < programmed && !expiring) {
         programmed = first->deadline;
         arch_timer_program(programmed);
     }
@@ -79,6 +80,7 @@ void timer_interrupt(void)
 static void expire(void)
 {
     u64 flags = spin_lock_irqsave(&queue_lock);
+    expiring = true;
     for (;;) {
         struct timer *t = first;
         if (!t || t->deadline > clock_mono_ns())
@@ -88,6 +90,7 @@ static void expire(void)
         t->fn(t);
         flags = spin_lock_irqsave(&queue_lock);
     }
+    expiring = false;
     program();
     spin_unlock_irqrestore(&queue_lock, flags);
 }
