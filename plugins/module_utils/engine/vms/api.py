@@ -91,11 +91,9 @@ def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, 
         for spec in specs:
             if spec.name in plain:
                 plans[spec.name], image = _plan(root, spec, None, state, "auto", {})
-                vm = apply.create(root, spec, _with_disk(root, image))
+                vm = apply.create(root, spec, _with_disk(root, image), hold=stack)
                 fresh.append(vm)
-                held = stack.enter_context(records.locked(vm.directory))
-                if status_of(held.state) == "created":
-                    yield held
+                yield vm
 
     if plain and not check:
         with ExitStack() as stack:

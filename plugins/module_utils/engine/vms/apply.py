@@ -32,10 +32,11 @@ KILL_SECONDS = 30.0      # for the end of a QEMU that was killed
 SIGTERM, SIGKILL = 15, 9
 
 
-def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None) -> Vm:
+def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None, *, hold: ExitStack | None = None) -> Vm:
     """Make a VM that is not started. Undone as a whole when a step fails; durable after records.settle.
 
-    :param image: what the image resolved to (see images.resolve_for_vm); None for a VM without a disk
+    :param image: what the image resolved to (see images.unpack); None for a VM without a disk
+    :param hold: keeps the VM's lock when given
     :raises ConflictError: code ``vm.exists``
     """
     vm_id = random.token_hex(records.ID_LENGTH // 2)
@@ -43,7 +44,8 @@ def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None) -> Vm:
         vm_id = random.token_hex(records.ID_LENGTH // 2)  # an id of digits only could be taken for a number
     record: dict[str, Any] = {"version": 1, "id": vm_id, "name": spec.name, "created": records.now(), "uid": None,
                               "image": dict(image or {})}
-    with records.claimed(root, spec.name, record) as directory:
+    with ExitStack() as own:
+        directory = (hold or own).enter_context(records.claimed(root, spec.name, record))
         try:
             if os.geteuid() == 0:
                 from ansible_collections.uni.engine.plugins.module_utils.engine import hardening

@@ -61,7 +61,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     start = guests_base.get(effective(values, "guest")).start(guest_spec(vm, [item.interface for item in networks]))
     config = vm.directory / "config" if start.config is not None else None
     if config is not None and start.config is not None:
-        write_loose(config, start.config, uid=vm.uid)
+        write_loose(config, start.config, uid=vm.uid, whole=False)  # QEMU reopens it: it must own it
     spec = monitors_base.LaunchSpec(
         name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
         cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
@@ -71,13 +71,14 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     facts = {"kernel": str(kernel), "accel": chosen.name, "accel_reason": chosen.reason, "qemu": version}
     records = list(_records(root, vm, command, networks, low_ports=_low_ports(vm), kvm=chosen.name == "kvm",
                             control=start.control, booted=incoming is not None))
-    write_records(vm.directory / "launch", records)
+    write_records(vm.directory / "launch", records, whole=False)
     return facts
 
 
-def write_records(path: Path, records: list[tuple[str, str]]) -> None:
+def write_records(path: Path, records: list[tuple[str, str]], *, whole: bool = True) -> None:
     """``KEY=VALUE`` records ended by NUL, as the keeper reads them."""
-    write_loose(path, b"".join(f"{key}={value}\0".encode("utf-8", "surrogateescape") for key, value in records))
+    text = "".join(f"{key}={value}\0" for key, value in records)
+    write_loose(path, text.encode("utf-8", "surrogateescape"), whole=whole)
 
 
 def _records(root: Root, vm: Vm, command: monitors_base.Command, networks: list[Network], *, low_ports: bool,
