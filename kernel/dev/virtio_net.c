@@ -275,7 +275,7 @@ static u16 ring_size(void)
     struct mem_stats m;
     mem_stats(&m);
     u64 mb = m.total >> 20;
-    return mb < 12 ? 32 : mb < 48 ? 64 : 256;
+    return mb < 12 ? 32 : mb < 48 ? 64 : mb < 200 ? 128 : 256;
 }
 
 static int set_up(struct vnet *n, struct virtio_dev *d)
