@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 
 import pytest
@@ -79,7 +80,10 @@ def test_by_id_with_all_names(root, other, tmp_path):
 def test_skopeo_reads_and_writes_the_same(root, other, tmp_path):
     image = api.inspect(root, "one:v1")
     share.save(root, ["one:v1"], tmp_path / "ours.tar")
-    skopeo("copy", f"oci-archive:{tmp_path / 'ours.tar'}:one:v1", f"oci-archive:{tmp_path / 'theirs.tar'}:one:v2")
+    # Unpacked here: skopeo's own unpacking wants to be root.
+    (tmp_path / "ours").mkdir()
+    subprocess.run(["tar", "-xf", tmp_path / "ours.tar", "-C", tmp_path / "ours"], check=True, timeout=60)
+    skopeo("copy", f"oci:{tmp_path / 'ours'}:one:v1", f"oci-archive:{tmp_path / 'theirs.tar'}:one:v2")
     loaded = share.load(other, tmp_path / "theirs.tar")
     assert (loaded.references, loaded.images[0].digest) == (("one:v2",), image.digest)
 
