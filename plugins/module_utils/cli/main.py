@@ -28,8 +28,18 @@ _VALUED = ("--output", "--root")  # options that may stand before the command an
 _INTERRUPTED = 130
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Fixed width: asking for the terminal's would import more than `uni ps` does otherwise."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose complaints are errors like all others, with a suggestion for a misspelt option."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **keywords)
 
     def error(self, message: str) -> NoReturn:
         hint = f"see `{self.prog} --help`"

@@ -12,7 +12,7 @@ from __future__ import annotations
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "VMs": {
         "run": ("run", "Create a VM from an image and start it"),
-        "ps": ("vm", "List VMs"),
+        "ps": ("ps", "List VMs"),
         "logs": ("run", "Print a VM's console"),
         "attach": ("run", "Stream a VM's console until it ends"),
         "inspect": ("vm", "Show everything about VMs or images"),

@@ -91,7 +91,7 @@ def compose_up(args: argparse.Namespace, ui: Ui) -> int:
 
 
 def _table(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    from ansible_collections.uni.engine.plugins.module_utils.cli.commands.vm import short_port
+    from ansible_collections.uni.engine.plugins.module_utils.cli.commands.ps import short_port
 
     return ("SERVICE", "VM", "STATUS", "HEALTH", "PORTS"), [
         (row["service"], row["name"], _status(row), row["health"] or "",
