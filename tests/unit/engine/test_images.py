@@ -198,7 +198,8 @@ def test_unsuited_programs_are_refused_before_anything_is_built(root, tmp_path, 
 @pytest.mark.parametrize("change", [
     {"name": "Hello"}, {"name": "a b"}, {"name": "x@sha256:" + "0" * 64}, {"program": None}, {"memory": 5},
     {"cpus": 0}, {"user": "a b"}, {"stop_signal": "no"}, {"workdir": "srv"}, {"volumes": ("/a/../b",)},
-    {"exposed_ports": ("80/sctp",)}, {"exposed_ports": ("0",)}, {"user": "nobody-knows"}])
+    {"exposed_ports": ("80/sctp",)}, {"exposed_ports": ("0",)}, {"user": "nobody-knows"},
+    {"kernel_range": "newest"}, {"kernel_range": ">=0.1.0,<x"}])
 def test_bad_settings_are_refused(root, spec, change):
     with pytest.raises(UsageError):
         api.ensure_present(root, BuildSpec(**{**vars(spec), **change}))

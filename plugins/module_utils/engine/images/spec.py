@@ -87,7 +87,7 @@ class Settings:
 def check_spec(spec: BuildSpec) -> Reference:
     """The reference that the image will have.
 
-    :raises UsageError: ``build.no_source``, ``build.setting``, or the reference's own errors
+    :raises UsageError: ``build.no_source``, ``build.setting``, ``kernel.range``, or the reference's own errors
     """
     reference = parse_reference(spec.name)
     if reference.digest:
@@ -106,6 +106,12 @@ def check_spec(spec: BuildSpec) -> Reference:
         if path and (not path.startswith("/") or ".." in path.split("/") or "\0" in path):
             raise UsageError(f"{name}: {path!r} is not an absolute path", code="build.setting",
                              hint="write it as /path, without '..'")
+    if spec.kernel_range:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.kernels import in_range
+
+        # One by one: in_range stops at the first part that does not fit.
+        for part in spec.kernel_range.split(","):
+            in_range("0.0.0", part)
     for name, number, least in (("memory", spec.memory, 1 << 20), ("cpus", spec.cpus, 1),
                                 ("size", spec.size, 1 << 16)):
         if number is not None and number < least:
