@@ -42,6 +42,8 @@ ECHO = b"\x66\xba\xfd\x03\xec\xa8\x01\x74\xfb\x66\xba\xf8\x03\xec\xee\xeb\xef"
 GUESTS = {
     "hello": BOOT + code.out(code.COM1, b"hello\n") + event(event="exit", status=0) + code.leave(0),
     "fail": BOOT + code.out(code.COM1, b"failing\n") + event(event="exit", status=3) + code.leave(1),
+    "count": BOOT + code.out_patiently(code.COM1, b"".join(b"%d\n" % number for number in range(300)))
+    + event(event="exit", status=0) + code.leave(0),
     "idle": BOOT + code.out(code.COM1, b"idle\n") + code.halt(),
     "polite": BOOT + WAIT_COMMAND + code.out(code.COM1, b"asked to end\n") + event(event="exit", status=0)
     + code.leave(0),

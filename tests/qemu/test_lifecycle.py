@@ -237,3 +237,10 @@ def test_unknown_kernel_and_small_memory(host: Host) -> None:
     with pytest.raises(UniError) as small:
         api.run(host.root, host.spec("small", "idle", memory="1M"))
     assert small.value.code == "vm.memory"
+
+
+def test_following_loses_and_repeats_nothing(host: Host) -> None:
+    host.run("web", "count")
+    text = b"".join(line.raw() for line in api.logs(host.root, "web", follow=True))
+    assert text == b"".join(b"%d\n" % number for number in range(300))
+    assert b"".join(line.raw() for line in api.logs(host.root, "web")) == text

@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "stats": ("vm", "Show what guests use"),
         "cp": ("files", "Copy files from a stopped VM, or into it"),
         "trace": ("vm", "Turn the tracing of system calls on or off"),
+        "events": ("monitor", "Show what happened to VMs"),
         "suspend": ("monitor", "Write VMs to disk and end them; start goes on from there"),
         "dump": ("monitor", "Write a guest's memory as an ELF core"),
         "debug": ("monitor", "Offer a debugger stub and say how to connect"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import calendar
 import json
+import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,14 +75,22 @@ def _files(directory: Path) -> list[Path]:
     return [*sorted(numbered, key=lambda path: -int(path.suffix[1:])), directory / "console.log"]
 
 
-def _stored(directory: Path, since: float) -> Iterator[Line]:
+def _stored(directory: Path, since: float, until: Mapping[str, int]) -> Iterator[Line]:
+    """The log's lines, the oldest first, up to ``until`` (inode and size of the file that was written then)."""
     for path in _files(directory):
         try:
             with path.open("rb") as file:
+                last = os.fstat(file.fileno()).st_ino == until.get("inode")
+                left = until["size"] if last else -1
                 for record in file:
+                    left -= len(record)
+                    if last and left < 0:
+                        return
                     line = parse_line(record)
                     if line is not None and (not since or line.time >= since):
                         yield line
+                if last:
+                    return
         except FileNotFoundError:
             continue
 
@@ -90,18 +99,32 @@ def read(directory: Path, *, tail: int | None = None, since: str | float | None 
          follow: bool = False) -> Iterator[Line]:
     """The console's lines: the last ``tail`` ones, those after ``since``, and with ``follow`` what still comes.
 
-    Following ends when the VM has ended.
+    Following ends when the VM has ended. Nothing is left out between the two, and nothing comes twice.
     """
-    live = None
+    live: socket.socket | None = None
+    until: dict[str, int] = {}
     if follow:
         try:
-            live = attach(directory, typing=False, replay=False)
+            live = attach(directory, typing=False, replay=False, position=True)
+            until = _position(live)
         except StateError:
             live = None
-    lines = _stored(directory, parse_since(since))
+    lines = _stored(directory, parse_since(since), until)
     yield from lines if tail is None else deque(lines, maxlen=max(tail, 0))
     if live is not None:
         yield from _follow(live)
+
+
+def _position(live: socket.socket) -> dict[str, int]:
+    """The first line of a stream with ``position``; {} when the VM has just ended."""
+    text = b""
+    while not text.endswith(b"\n"):
+        byte = live.recv(1)
+        if not byte:
+            return {}
+        text += byte
+    position: dict[str, int] = json.loads(text)
+    return position
 
 
 def _follow(live: socket.socket) -> Iterator[Line]:
@@ -120,14 +143,16 @@ def _follow(live: socket.socket) -> Iterator[Line]:
                 yield Line(now(), rest, whole=False)
 
 
-def attach(directory: Path, *, typing: bool, replay: bool) -> socket.socket:
+def attach(directory: Path, *, typing: bool, replay: bool, position: bool = False) -> socket.socket:
     """A stream of the console's bytes; what is sent is typed at the console (with ``typing``).
 
     :param replay: begin with what the console has shown since the boot
+    :param position: begin with a JSON line that says where in the log the stream goes on
     :raises StateError: code ``vm.not_running``
     """
     sock = keepers.connect(directory)
     if sock is None:
         raise StateError(f"VM {directory.name} is not running", code="vm.not_running")
-    sock.sendall(json.dumps({"op": "attach", "typing": typing, "replay": replay}).encode() + b"\n")
+    request = {"op": "attach", "typing": typing, "replay": replay, "position": position}
+    sock.sendall(json.dumps(request).encode() + b"\n")
     return sock

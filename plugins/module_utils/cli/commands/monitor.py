@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""uni dump, debug, suspend: what a VM's monitor can do."""
+"""uni dump, debug, suspend, events: what a VM's monitor can do, and what its keeper has seen."""
 
 from __future__ import annotations
 
@@ -42,4 +42,22 @@ def suspend(args: argparse.Namespace, ui: Ui) -> int:
     for name in args.vm:
         ops.save(ui.root, name)
     ui.emit(args.vm, lambda: put("\n".join(args.vm)))
+    return 0
+
+
+def events_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", metavar="TIME", help="only what is newer: 10m, 1h30m or 2026-01-31T12:00:00Z")
+    parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE",
+                        help="only events whose vm, name or event is this (repeats)")
+
+
+def events(args: argparse.Namespace, ui: Ui) -> int:
+    """Print what happened to VMs, the oldest first."""
+    wanted = [word.partition("=")[::2] for word in args.filter]
+    found = [event for event in ops.events(ui.root, since=args.since)
+             if all(str(event.get(key)) == value for key, value in wanted)]
+    hidden = ("time", "event", "vm", "name")
+    ui.table(found, ("TIME", "EVENT", "VM", "DETAILS"), [
+        (event["time"], event["event"], event.get("name", ""),
+         " ".join(f"{key}={value}" for key, value in event.items() if key not in hidden)) for event in found])
     return 0

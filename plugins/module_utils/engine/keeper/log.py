@@ -71,6 +71,11 @@ class Log:
         os.close(self.fd)
         self.fd, self.size, self.boot_offset = fd, 0, 0
 
+    def position(self) -> bytes:
+        """Where the log stands now, as a JSON line; everything that came so far is in it."""
+        self.flush()
+        return f'{{"inode":{os.fstat(self.fd).st_ino},"size":{self.size}}}\n'.encode()
+
     def replay(self) -> bytes:
         """The console's bytes since this boot, as far as the current file still has them."""
         parts = []

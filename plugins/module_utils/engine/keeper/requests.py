@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ``keeper.sock`` understands: one JSON object per connection, key ``op``.
 
-``attach`` (``replay``, ``typing``): raw console stream until the VM is down or the client leaves.
+``attach`` (``replay``, ``typing``, ``position``): raw console stream until the VM is down or the client leaves. With
+``position`` it begins with a JSON line: ``inode`` and ``size`` of the log at the moment from which the stream goes on.
 ``wait`` (``event``: exit, final, running, ready, healthy): answers when it happened.
 ``stop`` (``signo``, ``grace`` seconds): answers ``{"ok": true, "exit": {...}}`` when the VM is down.
 ``command`` (``cmd``: an object for the control port): the guest's answer.
@@ -39,6 +40,8 @@ def serve(vm: Vm, client: Client, line: bytes) -> None:
 
 def _attach(vm: Vm, client: Client, request: dict[str, Any]) -> None:
     client.attached, client.typing = True, bool(request.get("typing"))
+    if request.get("position"):
+        client.send(vm.log.position())
     if request.get("replay"):
         client.send(vm.log.replay())
     rest, client.input = client.input, b""

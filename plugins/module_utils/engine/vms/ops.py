@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,29 @@ def resume_saved(vm: Vm) -> None:
             time.sleep(POLL)
         qmp.call("cont")
     (vm.directory / SAVED).unlink(missing_ok=True)
+
+
+def events(root: Root, *, since: str | float | None = None) -> Iterator[dict[str, Any]]:
+    """What happened to the VMs of this host, the oldest first: start, ready, exit, oom, panic, health, ...
+
+    :param since: a duration back from now, or a time stamp
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.console import parse_since, parse_stamp
+
+    begin = parse_since(since)
+    for name in ("events.jsonl.1", "events.jsonl"):
+        try:
+            with (root.log / name).open("rb") as file:
+                for line in file:
+                    try:
+                        event = json.loads(line)
+                        fits = isinstance(event, dict) and (not begin or parse_stamp(str(event["time"])) >= begin)
+                    except (ValueError, KeyError):
+                        continue  # a line that a full disk cut off
+                    if fits:
+                        yield event
+        except FileNotFoundError:
+            continue
 
 
 def recover(root: Root) -> list[dict[str, str]]:
