@@ -42,7 +42,8 @@ def push(args: argparse.Namespace, ui: Ui) -> int:
 
 def pull(args: argparse.Namespace, ui: Ui) -> int:
     """Bring an image from a registry into the store."""
-    return _report(ui, api.pull(ui.root, args.image, connection=_connection(args, args.url), progress=_meter()), "received")
+    result = api.pull(ui.root, args.image, connection=_connection(args, args.url), progress=_meter())
+    return _report(ui, result, "received")
 
 
 def _meter() -> api.Tell | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     NotFoundError,
@@ -126,7 +127,7 @@ def unpack_archive(path: Path, scratch: Path) -> Path:
     target = scratch / "images"
     (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=EndGuard(file), mode="r|*") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=cast("IO[bytes]", EndGuard(file)), mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
                 parts = name.split("/")

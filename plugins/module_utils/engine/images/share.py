@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.disk import temporary
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
@@ -191,7 +191,7 @@ def load(root: Root, path: Path, *, check: bool = False) -> Loaded:
 def _reading(path: Path) -> Iterator[tarfile.TarFile]:
     """The archive as a stream; its errors in our words."""
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=EndGuard(file), mode="r|*") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=cast("IO[bytes]", EndGuard(file)), mode="r|*") as archive:
             yield archive
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {path}", code="source.not_found", hint="check the path") from None
