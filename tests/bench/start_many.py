@@ -25,14 +25,14 @@ COUNT = 50
 BOOT = b'{"event":"boot","abi":1}\n'
 
 
-def bare(kernel: Path) -> float:
-    """Seconds until 50 QEMU processes have shown their guest's first line."""
+def bare(kernel: Path, count: int = COUNT) -> float:
+    """Seconds until `count` QEMU processes have shown their guest's first line."""
     command = ["qemu-system-x86_64", "-M", MACHINES["microvm"], "-accel", "tcg", "-cpu", "max", "-m", "16M",
                "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-kernel", str(kernel),
                "-chardev", "null,id=control", "-device", "isa-serial,chardev=control,iobase=0x2f8,irq=3",
                "-serial", "stdio", "-netdev", "user,id=net0", "-device", "virtio-net-device,netdev=net0"]
     begun = time.perf_counter()
-    processes = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for _ in range(COUNT)]
+    processes = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for _index in range(count)]
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
