@@ -160,6 +160,33 @@ def test_the_rule_of_coming_back(policy, status, boot, expected):
     assert comes_back(policy, {"status": status, "boot": boot}, "now") is expected
 
 
+def test_the_command_line_over_the_socket(host):
+    uni = TOP / "bin" / "uni"
+    socket_path = host.root.run / "unid.sock"
+    daemon = subprocess.Popen([uni, "--root", host.root.path, "daemon", "run"], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: socket_path.exists() and not subprocess.run(
+            [uni, "--root", host.root.path, "daemon", "status"], capture_output=True, check=False).returncode, "unid")
+
+        def ask(*words):
+            return subprocess.run([uni, "--socket", socket_path, *words], capture_output=True, text=True, check=False)
+
+        host.run("idle", "idle")
+        assert '"name": "idle"' in ask("ps", "--output", "json").stdout
+        direct = subprocess.run([uni, "--root", host.root.path, "ps", "-q"], capture_output=True, text=True, check=True)
+        assert ask("ps", "-q").stdout == direct.stdout
+        refused = ask("inspect", "nothing")
+        assert refused.returncode == 1 and "no VM 'nothing'" in refused.stderr
+        assert ask("daemon", "run").returncode != 0
+        assert ask("rm", "-f", "idle").returncode == 0
+        assert ask("ps", "-a", "-q").stdout == ""
+    finally:
+        daemon.terminate()
+        assert daemon.wait(20) == 0
+    assert subprocess.run([uni, "--socket", socket_path, "ps"], capture_output=True, check=False).returncode == 1
+
+
 def test_two_daemons_on_one_root(host, daemons):
     daemons()
     second = daemons()

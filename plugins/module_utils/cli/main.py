@@ -24,7 +24,7 @@ from ansible_collections.uni.engine.plugins.module_utils.cli.registry import (
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError, UsageError
 
 _PACKAGE = "ansible_collections.uni.engine.plugins.module_utils.cli.commands"
-_VALUED = ("--output", "--root")  # options that may stand before the command and take a value
+_VALUED = ("--output", "--root", "--socket")  # options that may stand before the command and take a value
 _INTERRUPTED = 130
 
 
@@ -87,6 +87,8 @@ def _dispatch(argv: list[str], ui: Ui) -> int:
         else:
             usage(sys.stdout if "--help" in leading or "-h" in leading else sys.stderr)
             return 0 if "--help" in leading or "-h" in leading else 2
+    if "--socket" in leading:
+        return _forward(leading, rest)
     if rest[0] == "__complete":
         from ansible_collections.uni.engine.plugins.module_utils.cli.commands.completion import complete
 
@@ -104,6 +106,28 @@ def _dispatch(argv: list[str], ui: Ui) -> int:
     args.after = after
     ui.configure(args.output, args.root)
     return int(function(args, ui))
+
+
+def _forward(leading: list[str], rest: list[str]) -> int:
+    """Let the daemon at `--socket` run the command; print what it prints and exit as it does."""
+    import base64
+    from pathlib import Path
+
+    from ansible_collections.uni.engine.plugins.module_utils.daemon.client import Client
+
+    at = leading.index("--socket")
+    path, kept = Path(leading[at + 1]), leading[:at] + leading[at + 2:]
+    if "--root" in kept:
+        raise UsageError("--root and --socket exclude each other", code="cli.usage",
+                         hint="a daemon serves the root directory that it was started with")
+    with Client(path) as client:
+        for item in client.stream("command.run", argv=[*kept, *rest], cwd=os.getcwd()):
+            if "exit" in item:
+                return int(item["exit"])
+            stream = sys.stdout if item["stream"] == "stdout" else sys.stderr
+            stream.buffer.write(base64.b64decode(item["data"]))
+            stream.flush()
+    return 1
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -169,7 +193,7 @@ def load(name: str) -> tuple[Parser, Any]:
 
 def usage(stream: Any, prefix: str = "") -> None:
     """Print the list of commands, or of those below `prefix`."""
-    stream.write("Usage: uni [--output table|json|yaml] [--root DIR] COMMAND ...\n\n"
+    stream.write("Usage: uni [--output table|json|yaml] [--root DIR | --socket PATH] COMMAND ...\n\n"
                  "Build, run and orchestrate unikernels.\n")
     for heading, commands in GROUPS.items():
         shown = {name: text for name, (_module, text) in commands.items()

@@ -43,6 +43,7 @@ class Options:
     htpasswd: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    program: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def options_of(args: argparse.Namespace, root: Root) -> Options:
     """What the daemon was told. :raises UsageError: it does not fit together"""
     options = Options(root, args.socket or root.run / SOCKET, _group(args.group), _address(args.registry),
-                      args.registry_htpasswd, args.registry_cert, args.registry_key)
+                      args.registry_htpasswd, args.registry_cert, args.registry_key,
+                      (sys.executable, "-IS", os.path.abspath(sys.argv[0])))
     if (options.certificate is None) != (options.key is None):
         raise UsageError("a certificate and its key go together", code="daemon.tls")
     guarded = options.htpasswd is not None and options.certificate is not None
@@ -107,7 +109,7 @@ async def serve(options: Options) -> None:
     events = Events(options.root.log / EVENTS)
     events.start()
     supervisor = Supervisor(options.root)
-    table = methods.build(options.root, events, supervisor, VERSION)
+    table = methods.build(options.root, events, supervisor, VERSION, options.program)
     server = RpcServer(table, allow({0, os.geteuid()}, options.group))
     await server.start(options.socket, group=options.group)
     registry = await _start_registry(options) if options.registry else None

@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.uni.engine.plugins.module_utils.daemon.commands import Commands
 from ansible_collections.uni.engine.plugins.module_utils.daemon.events import Events
 from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import Methods
 from ansible_collections.uni.engine.plugins.module_utils.daemon.supervisor import Supervisor
@@ -23,8 +24,11 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import 
 from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
 
-def build(root: Root, events: Events, supervisor: Supervisor, version: str) -> Methods:
-    """The table of all methods on one root."""
+def build(root: Root, events: Events, supervisor: Supervisor, version: str, program: Sequence[str]) -> Methods:
+    """The table of all methods on one root.
+
+    :param program: the words that start `uni`
+    """
     methods = Methods(version)
     started = time.time()
     for prefix, group in (("vm", VmMethods(root)), ("image", ImageMethods(root)), ("stack", StackMethods(root)),
@@ -44,6 +48,7 @@ def build(root: Root, events: Events, supervisor: Supervisor, version: str) -> M
                 "keepers": supervisor.watched()}
 
     methods.add("events.subscribe", subscribe)
+    methods.add("command.run", Commands(program, str(root.path)).run)
     methods.add("daemon.status", status)
     return methods
 
