@@ -2,6 +2,7 @@
 // From the number in rax to the handler, with the trace (uni.trace=syscalls) and the report of what is not there.
 #include "boot.h"
 #include "errno.h"
+#include "errname.h"
 #include "lib.h"
 #include "printk.h"
 #include "process.h"
@@ -93,8 +94,10 @@ static size_t trace_entry(char *line, size_t size, const struct syscall *s, cons
 
 static void trace_result(char *line, size_t o, size_t size, long v)
 {
-    if (v < 0 && v > -4096)
-        snprintf(line + o, size - o, ") = -1 errno %ld", -v);
+    if (v <= -ERESTARTSYS && v >= -ERESTART_RESTARTBLOCK)
+        snprintf(line + o, size - o, ") = ? (interrupted, to be restarted)");
+    else if (v < 0 && v > -4096)
+        snprintf(line + o, size - o, ") = -1 %s", errno_name(-v));
     else if (v > 0xfffff)
         snprintf(line + o, size - o, ") = 0x%lx", (unsigned long)v);
     else
