@@ -286,6 +286,18 @@ def test_an_image_of_a_vm_is_in_use(root, spec):
     assert api.disks_in_use(root) == {f"{image.disk_digest[7:]}.ext2", f"{image.disk_digest[7:]}.ext2.ok"}
 
 
+def test_an_older_image_with_the_same_disk_is_pruned_and_the_disk_stays(root, spec):
+    first = api.ensure_present(root, spec).image
+    second = api.ensure_present(root, BuildSpec(**{**vars(spec), "env": {"NEW": "1"}})).image
+    assert first.disk_digest == second.disk_digest
+    record = root.vms / "abc" / "vm.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({"image": {"digest": second.digest, "disk": f"{second.disk_digest[7:]}.ext2"}}))
+    assert [action.before["id"] for action in api.prune(root, every=True)[0].plan.actions] == [first.id]
+    assert (root.disks / f"{second.disk_digest[7:]}.ext2").exists()
+    assert api.inspect(root, "hello:v1").digest == second.digest
+
+
 def test_a_tampered_blob_is_refused_by_name(root, spec):
     image = api.ensure_present(root, spec).image
     store = ImageStore(root)

@@ -204,15 +204,17 @@ def kernel_for(root: Root, image: ImageInfo) -> Path | None:
 
 
 def users_from_records(root: Root) -> UsersOf:
-    """Names of the VMs below ``root`` whose record names the image's manifest, its id or its disk."""
+    """Names of the VMs below ``root`` whose record names the image's manifest or its id.
+
+    A VM that only shares the image's disk does not count: :meth:`.ImageStore.gc` leaves it the disk.
+    """
     used: dict[str, list[str]] = {}
     for name, text in _vm_records(root):
         for word in _digests(text):
             used.setdefault(word, []).append(f"VM {name}")
 
     def users(image: ImageInfo) -> Iterable[str]:
-        names = {image.digest, image.id, image.disk_digest or image.digest}
-        return sorted({user for digest in names for user in used.get(digest[7:], [])})
+        return sorted({user for digest in (image.digest, image.id) for user in used.get(digest[7:], [])})
     return users
 
 
