@@ -32,6 +32,7 @@ struct mm {
     struct rbtree vmas;
     u64 brk_start, brk;
     u64 mmap_top;               // areas are placed downward from here
+    u64 gap_from, gap_passed;   // of the search for room (vm_gap)
     u64 stack_top;
     u64 total_pages;            // mapped (VmSize)
     u64 data_pages;             // of these private and writable (RLIMIT_DATA)

@@ -148,32 +148,55 @@ static bool hint_free(u64 hint, u64 len)
     return !v || vma_low(v) >= hint + len;
 }
 
-// The highest gap below mmap_top; above it when there is none.
+// The highest gap of that size below `top`, or 0. Remembers where it was, and the largest of the gaps passed over.
+static u64 gap_below(struct mm *mm, u64 top, u64 len)
+{
+    struct vma *v = vm_find(top);
+    v = v ? v : node_vma(rb_last(&mm->vmas));
+    while (v && v->start >= top)
+        v = vma_prev(v);
+    for (; v; v = vma_prev(v)) {
+        u64 room = v->end < top ? top - v->end : 0;
+        if (room >= len)
+            break;
+        mm->gap_passed = MAX(mm->gap_passed, room);
+        top = MIN(top, vma_low(v));
+    }
+    if (top < len || top - len < MMAP_MIN)
+        return 0;
+    mm->gap_from = top - len;
+    return top - len;
+}
+
+// The highest gap below mmap_top; above it when there is none. No gap above gap_from is larger than gap_passed, so most searches
+// begin where the last one ended, however many areas there are.
 long vm_gap(struct mm *mm, u64 hint, u64 len)
 {
     if (len > USER_MAX)
         return -ENOMEM;
     if (hint && hint_free(hint, len))
         return (long)hint;
-    u64 top = mm->mmap_top;
-    struct vma *v = vm_find(top);
-    v = v ? v : node_vma(rb_last(&mm->vmas));
-    while (v && v->start >= top)
-        v = vma_prev(v);
-    for (; v; v = vma_prev(v)) {
-        if (v->end <= top && top - v->end >= len)
-            break;
-        top = MIN(top, vma_low(v));
+    u64 at = len > mm->gap_passed && mm->gap_from ? gap_below(mm, mm->gap_from, len) : 0;
+    if (!at) {
+        mm->gap_passed = 0;
+        at = gap_below(mm, mm->mmap_top, len);
     }
-    if (top >= len && top - len >= MMAP_MIN)
-        return (long)(top - len);
-    for (u64 at = mm->mmap_top; at <= USER_MAX - len;) {
-        v = vm_find(at);
+    if (at)
+        return (long)at;
+    for (at = mm->mmap_top; at <= USER_MAX - len;) {
+        struct vma *v = vm_find(at);
         if (!v || vma_low(v) >= at + len)
             return (long)at;
         at = v->end;
     }
     return -ENOMEM;
+}
+
+// [start, high) has become free: the next search must see it.
+static void gap_opened(struct mm *mm, u64 high)
+{
+    if (high > mm->gap_from)
+        mm->gap_from = MIN(high, mm->mmap_top);
 }
 
 int vm_may_grow(struct mm *mm, u64 pages, u32 prot, u32 flags, bool file)
@@ -216,6 +239,8 @@ void vm_unmap_locked(struct mm *mm, u64 start, u64 end)
         v = next;
         any = true;
     }
+    if (any)
+        gap_opened(mm, v ? vma_low(v) : mm->mmap_top);
     // Page tables go back only where a whole one can be empty: with the gap to the neighbors.
     u64 high = v ? v->start : USER_MAX;
     if (any && ALIGN_UP(low, BIT(21)) + BIT(21) <= high)
