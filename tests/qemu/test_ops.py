@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from ansible_collections.uni.engine.plugins.module_utils.engine import accel, cgroup
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import DeadlineError, HostError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, ops
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
@@ -162,3 +165,36 @@ def test_recover_after_a_reboot(host: Host) -> None:
     assert found["never"]["after"] == "exited" and found["always"]["before"] == "lost"
     api.wait_for(host.root, "always", "running", timeout=60)
     assert ops.recover(host.root) == []
+
+
+def test_the_probe_guest_proves_an_accelerator(tmp_path: Path) -> None:
+    program = find_program("qemu-system-x86_64")
+    assert accel.probe(program, "tcg", timeout=60) == ""
+    assert "invalid accelerator" in accel.probe(program, "nothing", timeout=60)
+    hangs = tmp_path / "qemu"
+    hangs.write_text("#!/bin/sh\nexec sleep 60\n")
+    hangs.chmod(0o755)
+    assert "did not run" in accel.probe(str(hangs), "kvm", timeout=0.2)
+    assert "does not start" in accel.probe(str(tmp_path / "none"), "kvm")
+
+
+def test_required_hardening_fails_closed(host: Host) -> None:
+    spec = host.spec("web", "idle", hardening="required")
+    if os.geteuid() == 0:
+        assert api.ensure(host.root, spec).vm["status"] == "running"
+        return
+    with pytest.raises(HostError) as caught:
+        api.ensure(host.root, spec)
+    assert caught.value.code == "vm.hardening" and api.list_vms(host.root) == []
+
+
+def test_limits_are_in_the_cgroup_or_an_error(host: Host) -> None:
+    spec = host.spec("web", "idle", limits={"memory": "256M", "cpu": 0.5})
+    try:
+        vm = api.ensure(host.root, spec).vm
+    except HostError as error:
+        assert error.code in ("cgroup.unavailable", "cgroup.controller") and api.list_vms(host.root) == []
+        return
+    group = cgroup.directory(str(vm["id"]))
+    assert group is not None and str(vm["pid"]) in (group / "cgroup.procs").read_text().split()
+    assert (group / "memory.max").read_text().strip() == str(256 << 20)
