@@ -173,7 +173,7 @@ SERVERS = {
     "epoll": Server("epoll_server", ("/bin/epoll_server",), 8080, ask_page, wrk="/index.html", memory=16),
     "nginx": Server("/usr/sbin/nginx", ("-c", "/etc/nginx.conf"), 80, ask_files, {"etc/nginx.conf": NGINX}, wrk="/index.html", memory=32),
     "redis": Server("/usr/bin/redis-server", ("--save", "", "--appendonly", "yes", "--dir", "/tmp", "--protected-mode", "no"), 6379,
-                    ask_redis, memory=48),
+                    ask_redis, memory=48, slack=4 << 20),
     "memcached": Server("/usr/bin/memcached", ("-u", "root", "-m", "16", "-l", "0.0.0.0"), 11211, ask_memcached),
     "haproxy": Server("/usr/sbin/haproxy", ("-db", "-f", "/etc/haproxy.cfg"), 80, ask_page, {"etc/haproxy.cfg": HAPROXY},
                       wrk="/index.html", memory=128),
