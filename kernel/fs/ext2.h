@@ -133,6 +133,7 @@ struct ext2_inode {
     u32 flags, file_acl, generation, dtime;
     u32 goal;                       // where the last block was put
     u32 dir_hint;                   // directories: no free entry before this block
+    struct ext2_index *index;       // directories: where names are, or NULL
     bool fresh;                     // no committed name leads here: on disk it looks deleted until the names are there
     struct list fresh_node;         // fs->fresh, which holds a reference
     struct ext2_late *late;
@@ -214,6 +215,16 @@ int ext2_dir_make(struct ext2_inode *dir, u32 parent);
 int ext2_dir_empty(struct ext2_inode *dir);                          // 1, 0, -EIO
 int ext2_readdir(struct file *f, void *ctx,
                  bool (*emit)(void *ctx, const char *name, size_t len, u64 ino, u8 type, u64 next_pos));
+
+struct buf *ext2_dir_block(struct ext2_inode *dir, u32 n);           // counted; NULL: cannot be read
+struct ext2_dirent *ext2_dir_entry(struct ext2_inode *dir, struct buf *b, u32 off);   // NULL: damaged
+
+// ext2_index.c
+bool ext2_index_ready(struct ext2_inode *dir);
+bool ext2_index_next(const struct ext2_inode *dir, const char *name, size_t len, u32 *cursor, u32 *n);
+void ext2_index_add(struct ext2_inode *dir, const char *name, size_t len, u32 n);
+void ext2_index_remove(struct ext2_inode *dir, const char *name, size_t len, u32 n);
+void ext2_index_drop(struct ext2_inode *dir);
 
 // ext2_name.c
 extern const struct inode_ops ext2_dir_ops, ext2_file_ops, ext2_link_ops, ext2_special_ops;

@@ -5,7 +5,7 @@
 
 static u32 dir_blocks(const struct ext2_inode *dir) { return (u32)(dir->vfs.size >> FS(dir)->bshift); }
 
-static struct buf *dir_block(struct ext2_inode *dir, u32 n)
+struct buf *ext2_dir_block(struct ext2_inode *dir, u32 n)
 {
     u32 phys;
     int run = ext2_map_run(dir, n, 1, &phys);
@@ -13,7 +13,7 @@ static struct buf *dir_block(struct ext2_inode *dir, u32 n)
 }
 
 // The entry at `off` when it is sound: else NULL, with a message.
-static struct ext2_dirent *entry_at(struct ext2_inode *dir, struct buf *b, u32 off)
+struct ext2_dirent *ext2_dir_entry(struct ext2_inode *dir, struct buf *b, u32 off)
 {
     struct ext2_fs *fs = FS(dir);
     struct ext2_dirent *d = (struct ext2_dirent *)(b->data + off);
@@ -24,6 +24,13 @@ static struct ext2_dirent *entry_at(struct ext2_inode *dir, struct buf *b, u32 o
     return NULL;
 }
 
+// Where an entry is.
+struct place {
+    struct buf *b;
+    struct ext2_dirent *d, *prev;   // prev: before it in the block, or NULL
+    u32 n;                          // the block's number in the directory
+};
+
 static bool hidden(const struct ext2_fs *fs, u32 ino)
 {
     for (const struct list *n = fs->hidden.next; n != &fs->hidden; n = n->next)
@@ -32,55 +39,62 @@ static bool hidden(const struct ext2_fs *fs, u32 ino)
     return false;
 }
 
-// The entry of a name, in a block that the caller puts; *prev the entry before it in the block. 0, -ENOENT, -EIO.
-static int search(struct ext2_inode *dir, const char *name, size_t len, struct buf **bp, struct ext2_dirent **dp, struct ext2_dirent **prev)
+// The entry of a name in block n, which the caller puts when it is found; *prev the entry before it. 0, -ENOENT, -EIO.
+static int search_block(struct ext2_inode *dir, u32 n, const char *name, size_t len, struct place *at)
 {
     struct ext2_fs *fs = FS(dir);
-    for (u32 n = 0; n < dir_blocks(dir); n++) {
-        struct buf *b = dir_block(dir, n);
-        if (!b)
+    struct buf *b = ext2_dir_block(dir, n);
+    if (!b)
+        return -EIO;
+    struct ext2_dirent *before = NULL, *d;
+    for (u32 off = 0; off < fs->bsize; off += d->rec_len) {
+        d = ext2_dir_entry(dir, b, off);
+        if (!d) {
+            buf_put(fs, b);
             return -EIO;
-        struct ext2_dirent *before = NULL, *d;
-        for (u32 off = 0; off < fs->bsize; off += d->rec_len) {
-            d = entry_at(dir, b, off);
-            if (!d) {
-                buf_put(fs, b);
-                return -EIO;
-            }
-            if (d->ino && d->name_len == len && d->name[0] == name[0] && !memcmp(d->name, name, len) && !hidden(fs, d->ino)) {
-                *bp = b;
-                *dp = d;
-                if (prev)
-                    *prev = before;
-                return 0;
-            }
-            before = d;
         }
-        buf_put(fs, b);
+        if (d->ino && d->name_len == len && d->name[0] == name[0] && !memcmp(d->name, name, len) && !hidden(fs, d->ino)) {
+            *at = (struct place){ b, d, before, n };
+            return 0;
+        }
+        before = d;
     }
+    buf_put(fs, b);
     return -ENOENT;
+}
+
+static int search(struct ext2_inode *dir, const char *name, size_t len, struct place *at)
+{
+    int err = -ENOENT;
+    u32 cursor = 0, n = 0;
+    if (ext2_index_ready(dir)) {
+        while (err == -ENOENT && ext2_index_next(dir, name, len, &cursor, &n))
+            err = search_block(dir, n, name, len, at);
+        return err;
+    }
+    for (; n < dir_blocks(dir) && err == -ENOENT; n++)
+        err = search_block(dir, n, name, len, at);
+    return err;
 }
 
 int ext2_dir_find(struct ext2_inode *dir, const char *name, size_t len, u32 *ino)
 {
-    struct buf *b;
-    struct ext2_dirent *d;
-    int err = search(dir, name, len, &b, &d, NULL);
+    struct place at;
+    int err = search(dir, name, len, &at);
     if (err)
         return err;
-    *ino = d->ino;
-    buf_put(FS(dir), b);
+    *ino = at.d->ino;
+    buf_put(FS(dir), at.b);
     return 0;
 }
 
 u32 ext2_dir_block_of(struct ext2_inode *dir, const char *name, size_t len)
 {
-    struct buf *b;
-    struct ext2_dirent *d;
-    if (search(dir, name, len, &b, &d, NULL))
+    struct place at;
+    if (search(dir, name, len, &at))
         return 0;
-    u32 blk = b->blk;
-    buf_put(FS(dir), b);
+    u32 blk = at.b->blk;
+    buf_put(FS(dir), at.b);
     return blk;
 }
 
@@ -114,7 +128,7 @@ static int add_to_block(struct ext2_inode *dir, struct buf *b, const char *name,
     u32 need = DIRENT_SIZE((u32)len);
     struct ext2_dirent *d;
     for (u32 off = 0; off < fs->bsize; off += d->rec_len) {
-        d = entry_at(dir, b, off);
+        d = ext2_dir_entry(dir, b, off);
         if (!d)
             return -EIO;
         u32 used = d->ino ? DIRENT_SIZE(d->name_len) : 0;
@@ -155,11 +169,12 @@ int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, 
     struct ext2_fs *fs = FS(dir);
     int done = 0;
     for (u32 n = dir->dir_hint; n < dir_blocks(dir) && !done; n++) {
-        struct buf *b = dir_block(dir, n);
+        struct buf *b = ext2_dir_block(dir, n);
         done = b ? add_to_block(dir, b, name, len, ino, mode) : -EIO;
         if (done == 0 && len < 32)
             dir->dir_hint = n + 1;
         if (done > 0) {
+            ext2_index_add(dir, name, len, n);
             changed(dir, b, BUF_DIR);
             *blk = b->blk;
         }
@@ -173,6 +188,7 @@ int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, 
     if (!b)
         return err;
     add_to_block(dir, b, name, len, ino, mode);
+    ext2_index_add(dir, name, len, dir_blocks(dir) - 1);
     changed(dir, b, BUF_NEW);
     *blk = b->blk;
     buf_put(fs, b);
@@ -181,33 +197,32 @@ int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, 
 
 int ext2_dir_set(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode, u32 *blk)
 {
-    struct buf *b;
-    struct ext2_dirent *d;
-    int err = search(dir, name, len, &b, &d, NULL);
+    struct place at;
+    int err = search(dir, name, len, &at);
     if (err)
         return err;
-    d->ino = ino;
-    d->type = type_of(FS(dir), mode);
-    changed(dir, b, BUF_DIR);
-    *blk = b->blk;
-    buf_put(FS(dir), b);
+    at.d->ino = ino;
+    at.d->type = type_of(FS(dir), mode);
+    changed(dir, at.b, BUF_DIR);
+    *blk = at.b->blk;
+    buf_put(FS(dir), at.b);
     return 0;
 }
 
 int ext2_dir_remove(struct ext2_inode *dir, const char *name, size_t len)
 {
-    struct buf *b;
-    struct ext2_dirent *d, *prev;
-    int err = search(dir, name, len, &b, &d, &prev);
+    struct place at;
+    int err = search(dir, name, len, &at);
     if (err)
         return err;
-    if (prev)
-        prev->rec_len = (u16)(prev->rec_len + d->rec_len);
+    if (at.prev)
+        at.prev->rec_len = (u16)(at.prev->rec_len + at.d->rec_len);
     else
-        d->ino = 0;
-    dir->dir_hint = 0;
-    changed(dir, b, BUF_DIR);
-    buf_put(FS(dir), b);
+        at.d->ino = 0;
+    dir->dir_hint = MIN(dir->dir_hint, at.n);
+    ext2_index_remove(dir, name, len, at.n);
+    changed(dir, at.b, BUF_DIR);
+    buf_put(FS(dir), at.b);
     return 0;
 }
 
@@ -245,25 +260,25 @@ int ext2_dir_hide_in(struct ext2_inode *dir, u32 blk, u32 ino, u32 mode)
 int ext2_dir_hide(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode)
 {
     struct ext2_fs *fs = FS(dir);
-    struct buf *b;
-    struct ext2_dirent *d;
+    struct place at;
     char other[16];
     size_t n;
     struct ext2_hidden *h = hidden_name(ino, 0, other, &n);
-    int err = h ? search(dir, name, len, &b, &d, NULL) : -ENOMEM;
-    if (!err && n + 8 > d->rec_len) {
-        buf_put(fs, b);
+    int err = h ? search(dir, name, len, &at) : -ENOMEM;
+    if (!err && n + 8 > at.d->rec_len) {
+        buf_put(fs, at.b);
         err = -ENOSPC;
     }
     if (err) {
         kfree(h);
         return err;
     }
-    fill(dir, d, other, n, ino, mode);
-    h->blk = b->blk;
+    ext2_index_remove(dir, name, len, at.n);
+    fill(dir, at.d, other, n, ino, mode);
+    h->blk = at.b->blk;
     list_push(&fs->hidden, &h->node);
-    changed(dir, b, BUF_DIR);
-    buf_put(fs, b);
+    changed(dir, at.b, BUF_DIR);
+    buf_put(fs, at.b);
     return 0;
 }
 
@@ -325,13 +340,13 @@ int ext2_dir_empty(struct ext2_inode *dir)
 {
     struct ext2_fs *fs = FS(dir);
     for (u32 n = 0; n < dir_blocks(dir); n++) {
-        struct buf *b = dir_block(dir, n);
+        struct buf *b = ext2_dir_block(dir, n);
         if (!b)
             return -EIO;
         struct ext2_dirent *d;
         int r = 1;
         for (u32 off = 0; off < fs->bsize && r == 1; off += d->rec_len) {
-            d = entry_at(dir, b, off);
+            d = ext2_dir_entry(dir, b, off);
             if (!d) {
                 r = -EIO;
                 break;
@@ -355,7 +370,7 @@ static int emit_block(struct ext2_inode *dir, struct file *f, struct buf *b, voi
     u64 base = f->pos & ~(u64)(fs->bsize - 1);
     struct ext2_dirent *d;
     for (u32 off = 0; off < fs->bsize; off += d->rec_len) {
-        d = entry_at(dir, b, off);
+        d = ext2_dir_entry(dir, b, off);
         if (!d)
             return -EIO;
         if (base + off < f->pos)
@@ -377,7 +392,7 @@ int ext2_readdir(struct file *f, void *ctx,
     int r = 1;
     mutex_lock(&fs->lock);
     while (r == 1 && f->pos < dir->vfs.size) {
-        struct buf *b = dir_block(dir, (u32)(f->pos >> fs->bshift));
+        struct buf *b = ext2_dir_block(dir, (u32)(f->pos >> fs->bshift));
         r = b ? emit_block(dir, f, b, ctx, emit) : -EIO;
         if (b)
             buf_put(fs, b);

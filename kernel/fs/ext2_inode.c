@@ -257,6 +257,7 @@ void ext2_free_inode(struct inode *i)
     if (gone)
         ext2_free_ino(fs, (u32)i->ino, S_ISDIR(i->mode));
     ext2_unlock(fs);
+    ext2_index_drop(e);
     kfree(e);
 }
 

@@ -16,6 +16,8 @@ struct tmp_sb {
 
 struct tmp_entry {
     struct list node;               // by seq
+    struct tmp_entry *next;         // same bucket
+    u32 hash;
     u64 seq;                        // the position that readdir shows
     struct inode *ino;              // counted
     u8 len;
@@ -25,6 +27,8 @@ struct tmp_entry {
 struct tmp_inode {
     struct inode vfs;
     struct list entries;            // directories, under inode->lock
+    struct tmp_entry **bucket;      // of names; a power of two of them, grows with the directory
+    u32 nr_buckets, nr_entries;
     u64 next_seq, parent;
     u64 counted;                    // pages that the superblock knows of
     char *link;
@@ -96,21 +100,40 @@ static void free_inode(struct inode *i)
         inode_put(e->ino);
         kfree(e);
     }
+    kfree(t->bucket);
     kfree(t->link);
     kfree(t);
 }
 
 // --- Directories --------------------------------------------------------------------------------------------------------
 
+static u32 name_hash(const char *name, size_t len) { return hash32(name, len, 0x51ed27); }
+
 static struct tmp_entry *find(struct inode *dir, const char *name, size_t len)
 {
-    struct list *head = &TI(dir)->entries;
-    for (struct list *n = head->next; n != head; n = n->next) {
-        struct tmp_entry *e = list_entry(n, struct tmp_entry, node);
-        if (e->len == len && !memcmp(e->name, name, len))
-            return e;
+    struct tmp_inode *d = TI(dir);
+    u32 hash = name_hash(name, len);
+    struct tmp_entry *e = d->nr_buckets ? d->bucket[hash & (d->nr_buckets - 1)] : NULL;
+    while (e && (e->hash != hash || e->len != len || memcmp(e->name, name, len)))
+        e = e->next;
+    return e;
+}
+
+static bool grow_buckets(struct tmp_inode *d)
+{
+    u32 n = d->nr_buckets ? d->nr_buckets * 4 : 8;
+    struct tmp_entry **b = kzalloc(n * sizeof(*b));
+    if (!b)
+        return d->nr_buckets != 0;              // slower, but it works
+    for (struct list *l = d->entries.next; l != &d->entries; l = l->next) {
+        struct tmp_entry *e = list_entry(l, struct tmp_entry, node);
+        e->next = b[e->hash & (n - 1)];
+        b[e->hash & (n - 1)] = e;
     }
-    return NULL;
+    kfree(d->bucket);
+    d->bucket = b;
+    d->nr_buckets = n;
+    return true;
 }
 
 static struct inode *lookup(struct inode *dir, const char *name, size_t len)
@@ -123,9 +146,15 @@ static struct inode *lookup(struct inode *dir, const char *name, size_t len)
 static int add(struct inode *dir, const char *name, size_t len, struct inode *i)
 {
     struct tmp_inode *d = TI(dir);
+    if (d->nr_entries >= d->nr_buckets * 2 && !grow_buckets(d))
+        return -ENOMEM;
     struct tmp_entry *e = kmalloc(sizeof(*e) + len, 0);
     if (!e)
         return -ENOMEM;
+    e->hash = name_hash(name, len);
+    e->next = d->bucket[e->hash & (d->nr_buckets - 1)];
+    d->bucket[e->hash & (d->nr_buckets - 1)] = e;
+    d->nr_entries++;
     e->seq = d->next_seq++;
     e->ino = i;
     e->len = (u8)len;
@@ -138,6 +167,12 @@ static int add(struct inode *dir, const char *name, size_t len, struct inode *i)
 
 static void remove_entry(struct inode *dir, struct tmp_entry *e)
 {
+    struct tmp_inode *d = TI(dir);
+    struct tmp_entry **l = &d->bucket[e->hash & (d->nr_buckets - 1)];
+    while (*l != e)
+        l = &(*l)->next;
+    *l = e->next;
+    d->nr_entries--;
     list_remove(&e->node);
     dir->size -= 20;
     inode_touch(dir, true, true);
