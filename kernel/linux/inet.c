@@ -178,7 +178,7 @@ int inet_check_port(u16 port)
 // Linux numbers loopback 1 and the others from 2 on, in their order; lwIP creates loopback first.
 u32 inet_ifindex(const struct netif *n)
 {
-    struct netdev *d = netdev_of((struct netif *)n);
+    struct netdev *d = n ? netdev_of((struct netif *)n) : NULL;
     u64 i = 0;
     if (d)
         parse_u64(d->name + 3, 10, &i);

@@ -286,8 +286,8 @@ static int op_getname(struct socket *s, struct sockaddr_buf *a, bool peer)
     struct tcp_sock *t = s->priv;
     if (peer && (t->phase == TCP_IDLE || t->phase == TCP_LISTENING || t->phase == TCP_CONNECTING || !t->ever_connected))
         return -ENOTCONN;
-    if (peer && t->phase == TCP_DEAD && !(t->fin_received && t->shut_wr))
-        return -ENOTCONN;                     // after a reset
+    if (peer && t->phase == TCP_DEAD)
+        return -ENOTCONN;                     // after a reset, or the end of both directions
     return (int)inet_addr_out(s, peer ? &t->remote : &t->local, a);
 }
 

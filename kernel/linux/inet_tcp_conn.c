@@ -429,9 +429,7 @@ static int shutdown_locked(struct socket *s, struct tcp_sock *t, int how)
 {
     switch (t->phase) {
     case TCP_IDLE: case TCP_DEAD:
-        if (!(t->phase == TCP_DEAD && t->fin_received && t->shut_wr))
-            return -ENOTCONN;
-        break;
+        return -ENOTCONN;
     case TCP_LISTENING:
         if (how == K_SHUT_WR)
             return 0;

@@ -287,6 +287,9 @@ static ssize_t recv_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u3
 {
     size_t len = m->it->left, done = 0;
     size_t target = flags & K_MSG_WAITALL ? len : MIN((size_t)s->rcvlowat, len);
+    if (len == 0 && t->rx_bytes > 0)
+        return 0;
+    target = MAX(target, 1ul);                // nothing asked for waits for something to come all the same
     bool peek = flags & K_MSG_PEEK, discard = flags & K_MSG_TRUNC;
     for (;;) {
         size_t n = copy_out(t, m->it, peek ? done : 0, len - done, discard);

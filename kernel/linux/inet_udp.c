@@ -248,11 +248,11 @@ void dgram_apply_options(struct udp_sock *u)
     pcb->tos = u->opt.tos;
     pcb->ttl = mcast ? u->opt.mcast_ttl : u->opt.ttl;
     udp_set_multicast_ttl(pcb, u->opt.mcast_ttl);
-    if (u->opt.mcast_loop)
+    struct netif *n = u->opt.mcast_if ? inet_netif(u->opt.mcast_if) : NULL;
+    if (u->opt.mcast_loop && inet_ifindex(n ? n : netif_default) != 1)     // on loopback everything comes back by itself
         udp_set_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
     else
         udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
-    struct netif *n = u->opt.mcast_if ? inet_netif(u->opt.mcast_if) : NULL;
     udp_set_multicast_netif_index(pcb, n ? netif_get_index(n) : NETIF_NO_INDEX);
 }
 
@@ -261,7 +261,8 @@ static int send_locked(struct socket *s, struct udp_sock *u, struct pbuf *p, con
     if (!to && !u->connected)
         return -EDESTADDRREQ;
     const struct inet_addr *dst = to ? to : &u->remote;
-    struct netif *n = ip_route(&u->pcb->local_ip, &dst->ip);
+    struct netif *n = ip_addr_ismulticast(&dst->ip) && u->opt.mcast_if ? inet_netif(u->opt.mcast_if) :
+                      ip_route(&u->pcb->local_ip, &dst->ip);
     if (!n)
         return -ENETUNREACH;
     if (IP_IS_V4_VAL(dst->ip) && ip4_addr_isbroadcast(ip_2_ip4(&dst->ip), n) && !s->broadcast)
