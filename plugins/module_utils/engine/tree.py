@@ -235,14 +235,18 @@ def normalize(path: str, what: str = "path") -> str:
 def tree_from_directory(top: Path, *, keep_owner: bool = False) -> Tree:
     """The tree below the directory ``top``; everything is owned by root unless ``keep_owner``.
 
-    Sockets are left out. Times are :data:`FIXED_TIME`, so that equal contents make equal trees.
+    Sockets and extended attributes are left out. Times are :data:`FIXED_TIME`, so that equal contents make equal trees.
 
+    :raises UsageError: code ``tree.host``: it is this host's own root, whose /proc has no end
     :raises NotFoundError: code ``tree.not_found``
     :raises HostError: code ``tree.read``, naming what cannot be read
     """
     tree = Tree()
     if not top.is_dir():
         raise NotFoundError(f"there is no directory {top}", code="tree.not_found", hint="check the path")
+    if top.resolve() == Path("/"):
+        raise UsageError(f"{top} is the root directory of this host", code="tree.host",
+                         hint="give a directory made for the image")
     tree.entries["/"] = replace(_entry(top, top.stat(), keep_owner), mode=0o755)
 
     def refuse(error: OSError) -> None:

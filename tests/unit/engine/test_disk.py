@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine import ext2
@@ -209,6 +210,14 @@ def test_tree_follows_links_inside_itself(tmp_path):
         tree.add_file("/usr/y/z", b"")
     tree.remove("/usr")
     assert "/usr/lib/x" not in tree
+
+
+def test_the_hosts_own_root_is_refused(tmp_path):
+    (tmp_path / "link").symlink_to("/")
+    for top in (Path("/"), tmp_path / "link", Path("/usr/..")):
+        with pytest.raises(UsageError) as caught:
+            tree_from_directory(top)
+        assert caught.value.code == "tree.host"
 
 
 def test_unreadable_directory_is_named(tmp_path, monkeypatch):
