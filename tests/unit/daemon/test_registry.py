@@ -14,13 +14,17 @@ import socket
 import subprocess
 import tarfile
 import threading
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.auth import Htpasswd
 from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.server import make_app
 from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.storage import Storage
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError, VerifyError
+from ansible_collections.uni.engine.plugins.module_utils.engine.images import api as images
+from ansible_collections.uni.engine.plugins.module_utils.engine.registry import api as client
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -251,3 +255,24 @@ def test_a_registry_with_users_asks_for_them(tmp_path):
             assert server.ask("GET", "/v2/", Authorization=bad)[0] == 401
     finally:
         server.stop()
+
+
+def test_our_client_and_our_server(server, tmp_path):
+    """Push, push again, pull elsewhere, then a blob that somebody changed on the server's disk."""
+    here, there, elsewhere = (Root(tmp_path / name) for name in ("here", "there", "elsewhere"))
+    images.ensure_present(here, images.BuildSpec(name="hello", program=Path("/bin/busybox")))
+    connection = client.Connection(url=f"http://127.0.0.1:{server.port}")
+    first = client.push(here, "hello:latest", connection=connection)
+    assert first.changed and first.blobs > 1
+    again = client.push(here, "hello:latest", connection=connection)
+    assert not again.changed and again.blobs == 0 and again.bytes == 0
+    pulled = client.pull(there, "hello:latest", connection=connection)
+    assert pulled.changed and pulled.digest == images.inspect(here, "hello").digest
+    assert not client.pull(there, "hello:latest", connection=connection).changed
+    victim = max(server.storage.blobs.iterdir(), key=lambda path: path.stat().st_size)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(data)
+    with pytest.raises(VerifyError, match=victim.name[:12]):
+        client.pull(elsewhere, "hello:latest", connection=connection)
+    assert images.list_images(elsewhere) == []
