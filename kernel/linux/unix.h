@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// AF_UNIX, between unix.c (names and connections) and unix_io.c (messages). unix(7); corner cases as Linux's net/unix/af_unix.c.
+// AF_UNIX, between unix.c (connections), unix_name.c, unix_io.c (messages) and unix_scm.c. unix(7); corner cases as Linux's net/unix/af_unix.c.
 #ifndef UNI_UNIX_PRIV_H
 #define UNI_UNIX_PRIV_H
 
@@ -66,6 +66,13 @@ struct unix_sock {
     u32 sndbuf;                     // before it has a struct socket
 };
 
+// Ancillary data of a message that is being sent.
+struct unix_scm {
+    struct unix_files *files;
+    struct unix_cred cred;
+    bool cred_given;
+};
+
 extern spinlock_t unix_lock;
 extern struct list unix_all;
 
@@ -79,6 +86,14 @@ struct unix_sock *unix_find(const struct sockaddr_buf *a, u32 len, int type);
 int unix_autobind(struct unix_sock *u);
 u32 unix_name_put_addr(const struct unix_name *n, struct sockaddr_buf *a);
 bool unix_has_room(const struct unix_sock *u, const struct unix_sock *to);   // dgram: the receiver's queue; unix_lock held
+int unix_bind(struct socket *s, const struct sockaddr_buf *a, u32 len);
+// unix_scm.c. take: checks and collects a sender's; give: hands it to the message; put: tells the receiver.
+void unix_files_free(struct unix_files *f);
+int unix_take_control(const struct msg *m, struct unix_scm *s);
+void unix_give_scm(struct unix_msg *m, struct unix_scm *s);
+void unix_put_files(struct msg *m, struct unix_files *f, bool cloexec);
+void unix_put_cred(struct msg *m, const struct unix_cred *c);
+void unix_put_control(struct socket *s, struct msg *m, struct unix_msg *x, u32 flags);
 ssize_t unix_send(struct socket *s, struct msg *m, u32 flags);
 ssize_t unix_recv(struct socket *s, struct msg *m, u32 flags);
 long unix_ioctl(struct socket *s, u32 cmd, uptr arg);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// AF_UNIX: messages, with the files and credentials that travel in them. unix(7), cmsg(3).
+// AF_UNIX: messages; the files and credentials that travel in them are in unix_scm.c. unix(7).
 #include "unix.h"
 #include <asm/ioctls.h>
 #include "errno.h"
@@ -7,31 +7,18 @@
 #include "lib.h"
 #include "process.h"
 
-#define SOL_SOCKET_K 1
-#define SCM_RIGHTS_K 1
-#define SCM_CREDENTIALS_K 2
 #define STREAM_PIECE 16384u             // bytes of one piece of a stream
 #define KMALLOC_MOST 32768u
 #define COST_FIXED 256u                 // what a message counts beside its data, so that empty ones are not free
 #define SIOCATMARK_K 0x8905
-#define CAP_SETGID_K 6
-#define CAP_SETUID_K 7
-#define CAP_SYS_ADMIN_K 21
 
 static struct unix_sock *sock_of(struct socket *s) { return s->priv; }
 
 static u32 cost(const struct unix_msg *m) { return m->len + COST_FIXED; }
 
-static void files_free(struct unix_files *f)
-{
-    for (u32 i = 0; f && i < f->n; i++)
-        file_put(f->file[i]);
-    kfree(f);
-}
-
 void unix_msg_free(struct unix_msg *m)
 {
-    files_free(m->files);
+    unix_files_free(m->files);
     unix_name_put(m->from);
     if (m->big)
         vfree(m);
@@ -52,120 +39,6 @@ static struct unix_msg *msg_alloc(u32 len)
     list_init(&m->node);
     m->cred = (struct unix_cred){ (u32)the_process->pid, the_process->uid, the_process->gid };
     return m;
-}
-
-// --- ancillary data ---------------------------------------------------------------------------------------------------
-struct scm {
-    struct unix_files *files;
-    struct unix_cred cred;
-    bool cred_given;
-};
-
-static int take_files(struct scm *s, const struct cmsg_view *v)
-{
-    u32 n = v->len / 4;
-    if (!n)
-        return 0;
-    if (!s->files) {
-        s->files = kzalloc(sizeof(*s->files));
-        if (!s->files)
-            return -ENOMEM;
-    }
-    if (s->files->n + n > SCM_MAX_FD)
-        return -EINVAL;
-    for (u32 i = 0; i < n; i++) {
-        i32 fd;
-        memcpy(&fd, v->data + i * 4, 4);
-        struct file *f = fd_get(fd);
-        if (!f || (f->flags & 010000000)) {     // O_PATH
-            if (f)
-                file_put(f);
-            return -EBADF;
-        }
-        s->files->file[s->files->n++] = f;
-    }
-    return 0;
-}
-
-static int take_cred(struct scm *s, const struct cmsg_view *v)
-{
-    const struct process *p = the_process;
-    struct unix_cred c;
-    if (v->len != sizeof(c))
-        return -EINVAL;
-    memcpy(&c, v->data, sizeof(c));
-    bool pid_ok = (int)c.pid == p->pid || process_capable(CAP_SYS_ADMIN_K);
-    bool uid_ok = c.uid == p->uid || c.uid == p->euid || c.uid == p->suid || process_capable(CAP_SETUID_K);
-    bool gid_ok = c.gid == p->gid || c.gid == p->egid || c.gid == p->sgid || process_capable(CAP_SETGID_K);
-    if (!pid_ok || !uid_ok || !gid_ok)
-        return -EPERM;
-    if ((int)c.pid != p->pid)
-        return -ESRCH;
-    s->cred = c;
-    s->cred_given = true;
-    return 0;
-}
-
-static int take_control(const struct msg *m, struct scm *s)
-{
-    struct cmsg_view v;
-    u32 at = 0;
-    int err = 0;
-    while (!err && msg_next_control(m, &at, &v, &err)) {
-        if (v.level != SOL_SOCKET_K)
-            continue;
-        if (v.type == SCM_RIGHTS_K)
-            err = take_files(s, &v);
-        else if (v.type == SCM_CREDENTIALS_K)
-            err = take_cred(s, &v);
-        else
-            err = -EINVAL;
-    }
-    if (err) {
-        files_free(s->files);
-        s->files = NULL;
-    }
-    return err;
-}
-
-static void give_scm(struct unix_msg *m, struct scm *s)
-{
-    m->files = s->files;
-    s->files = NULL;
-    if (s->cred_given) {
-        m->cred = s->cred;
-        m->cred_given = true;
-    }
-}
-
-// Installs as many files as the receiver has room for; the rest is closed and MSG_CTRUNC says so.
-static void put_files(struct msg *m, struct unix_files *f, bool cloexec)
-{
-    i32 *fd = kmalloc(f->n * sizeof(i32), 0);
-    u32 left = m->control_room - m->control_used, room = 0, n = 0;
-    if (fd && m->control_user && left >= 16)
-        room = (left - 16) / 4;
-    while (n < f->n && n < room) {
-        int got = fd_install(file_get(f->file[n]), 0, cloexec);
-        if (got < 0) {
-            file_put(f->file[n]);
-            break;
-        }
-        fd[n++] = got;
-    }
-    if (n)
-        msg_put_control(m, SOL_SOCKET_K, SCM_RIGHTS_K, fd, n * 4);
-    if (n < f->n)
-        m->out_flags |= K_MSG_CTRUNC;
-    kfree(fd);
-}
-
-static void put_control(struct socket *s, struct msg *m, struct unix_msg *x, u32 flags)
-{
-    if (s->passcred)
-        msg_put_control(m, SOL_SOCKET_K, SCM_CREDENTIALS_K, &x->cred, sizeof(x->cred));
-    if (x->files)
-        put_files(m, x->files, flags & K_MSG_CMSG_CLOEXEC);
 }
 
 // --- room -------------------------------------------------------------------------------------------------------------
@@ -236,7 +109,7 @@ static void mark_urgent(struct unix_sock *to, struct unix_msg *m)
     m->oob = to->urgent = true;
 }
 
-static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct scm *scm)
+static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct unix_scm *scm)
 {
     struct unix_sock *u = sock_of(s);
     u64 sent = 0;
@@ -265,7 +138,7 @@ static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct sc
             err = -EFAULT;
             break;
         }
-        give_scm(x, scm);
+        unix_give_scm(x, scm);
         spin_lock(&unix_lock);
         struct unix_sock *p = u->peer;
         bool broken = u->wr_shut || !p || p->dead || p->rd_shut;
@@ -340,7 +213,7 @@ static int try_queue(struct unix_sock *u, struct unix_sock *to, struct unix_msg 
     return err;
 }
 
-static ssize_t send_record(struct socket *s, struct msg *m, u32 flags, struct scm *scm)
+static ssize_t send_record(struct socket *s, struct msg *m, u32 flags, struct unix_scm *scm)
 {
     struct unix_sock *u = sock_of(s);
     u64 len = m->it->left;
@@ -360,7 +233,7 @@ static ssize_t send_record(struct socket *s, struct msg *m, u32 flags, struct sc
     if (!err && iter_get(m->it, x->data, len) != len)
         err = -EFAULT;
     if (!err) {
-        give_scm(x, scm);
+        unix_give_scm(x, scm);
         x->from = u->name;
         if (x->from)
             x->from->refs++;
@@ -380,14 +253,14 @@ static ssize_t send_record(struct socket *s, struct msg *m, u32 flags, struct sc
 
 ssize_t unix_send(struct socket *s, struct msg *m, u32 flags)
 {
-    struct scm scm = { 0 };
+    struct unix_scm scm = { 0 };
     if ((flags & K_MSG_OOB) && s->type != K_SOCK_STREAM)
         return -EOPNOTSUPP;
-    int err = take_control(m, &scm);
+    int err = unix_take_control(m, &scm);
     if (err)
         return err;
     ssize_t n = s->type == K_SOCK_STREAM ? send_stream(s, m, flags, &scm) : send_record(s, m, flags, &scm);
-    files_free(scm.files);
+    unix_files_free(scm.files);
     return n;
 }
 
@@ -444,11 +317,11 @@ static bool read_piece(struct socket *s, struct msg *m, struct unix_msg *x, u32 
     *done += put;
     bool stop = x->files != NULL;
     if (x->files)
-        put_files(m, x->files, flags & K_MSG_CMSG_CLOEXEC);
+        unix_put_files(m, x->files, flags & K_MSG_CMSG_CLOEXEC);
     if (flags & K_MSG_PEEK)
         return true;
     if (x->files) {
-        files_free(x->files);
+        unix_files_free(x->files);
         x->files = NULL;
     }
     spin_lock(&unix_lock);
@@ -515,7 +388,7 @@ static ssize_t recv_stream(struct socket *s, struct msg *m, u32 flags)
         if (!first && ((s->passcred && !same_cred(&cred, &x->cred)) || x->files))
             break;
         if (first && s->passcred)
-            msg_put_control(m, SOL_SOCKET_K, SCM_CREDENTIALS_K, &x->cred, sizeof(x->cred));
+            unix_put_cred(m, &x->cred);
         cred = x->cred;
         first = false;
         stop = read_piece(s, m, x, flags, &done, &err);
@@ -552,7 +425,7 @@ static ssize_t recv_record(struct socket *s, struct msg *m, u32 flags)
     if (iter_put(m->it, x->data, n) != n)
         ret = -EFAULT;
     else
-        put_control(s, m, x, flags);
+        unix_put_control(s, m, x, flags);
     if (!(flags & K_MSG_PEEK))
         unix_msg_free(x);
     mutex_unlock(&u->rx_lock);
