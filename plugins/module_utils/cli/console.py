@@ -35,9 +35,13 @@ class Session:
     def run(self) -> bool:
         """Until the guest ends (False) or the person leaves (True)."""
         terminal = self._enter_raw() if self.raw else None
+        # Whoever ends this command means the program: the guest gets the signal, and its end is waited for.
+        before = {number: signal.signal(number, self._forward) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             return self._pump()
         finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
             self.sock.close()
             if terminal is not None:
                 import termios
@@ -80,6 +84,12 @@ class Session:
         self.interrupts += 1
         try:
             self.signal(signal.SIGINT if self.interrupts == 1 else signal.SIGKILL)
+        except UniError as error:
+            sys.stderr.write(f"uni: {error}\n")
+
+    def _forward(self, number: int, _frame: object) -> None:
+        try:
+            self.signal(number)
         except UniError as error:
             sys.stderr.write(f"uni: {error}\n")
 
