@@ -111,6 +111,7 @@ struct ext2_fs {
     u32 first_data_block, blocks_count, inodes_count, blocks_per_group, inodes_per_group, inode_size, first_ino;
     u32 nr_groups, reserved_blocks, itable_blocks, gdt_blocks, overhead;
     u64 max_size;
+    bool marked;                    // the disk says that it is mounted: before anything else is written
     bool was_clean, large_file, filetype, complained;
     struct mutex lock;              // guards everything below, the buffers, block maps and directory blocks
     u32 free_blocks, free_inodes;
@@ -231,5 +232,6 @@ extern const struct inode_ops ext2_dir_ops, ext2_file_ops, ext2_link_ops, ext2_s
 extern const struct file_ops ext2_regular_fops, ext2_dir_fops;
 // ext2_super.c
 int ext2_write_counts(struct ext2_fs *fs);
+int ext2_begin_write(struct ext2_fs *fs);                            // before every other write
 
 #endif

@@ -255,10 +255,10 @@ int buf_write_kind(struct ext2_fs *fs, enum buf_kind kind)
 {
     if (list_empty(&fs->dirty[kind]))
         return 0;
-    struct batch *b = kzalloc(sizeof(*b));
+    int err = ext2_begin_write(fs);
+    struct batch *b = err ? NULL : kzalloc(sizeof(*b));
     if (!b)
-        return -ENOMEM;
-    int err = 0;
+        return err ? err : -ENOMEM;
     for (unsigned n; !err && (n = collect(fs, b, kind));) {
         err = write_batch(fs, b, n);
         for (unsigned a = 0; !err && a < n; a++)

@@ -60,6 +60,9 @@ static int transfer(struct inode *i, u64 index, struct page **p, unsigned n, enu
     u32 shift = PAGE_SHIFT - fs->bshift, total = n << shift;
     u64 first = index << shift, end = (i->size + fs->bsize - 1) >> fs->bshift;
     struct io io = { .op = op };
+    int err = op == BLK_WRITE ? ext2_begin_write(fs) : 0;
+    if (err)
+        return err;
     for (u32 k = 0; k < total;) {
         u32 phys = 0;
         int run = first + k >= end ? (int)(total - k) : map_locked(e, first + k, (u32)MIN((u64)(total - k), end - first - k), &phys);
@@ -68,7 +71,6 @@ static int transfer(struct inode *i, u64 index, struct page **p, unsigned n, enu
         for (int a = 0; a < run; a++, k++) {
             u64 off = (u64)(k & ((1u << shift) - 1)) << fs->bshift;
             struct page *pg = p[k >> shift];
-            int err = 0;
             if (phys)
                 err = io_add(fs, &io, phys + (u32)a, page_pa(pg) + off);
             else if (op == BLK_READ)

@@ -3,7 +3,7 @@
 #include "ext2.h"
 
 #define SB_SECTOR 2u
-#define STATE_DIRTY 0
+#define FRONT 8192u                 // holds both for every size of blocks
 
 static int write_sb(struct ext2_fs *fs)
 {
@@ -41,6 +41,8 @@ int ext2_write_counts(struct ext2_fs *fs)
         buf_put(fs, b);
     }
     int err = buf_write_kind(fs, BUF_NEW);
+    if (!err)
+        err = ext2_begin_write(fs);
     if (!err)
         err = write_sb(fs);
     if (!err)
@@ -98,7 +100,7 @@ static int unmount(struct superblock *sb)
     if (!sb->readonly)
         ext2_end_orphans(fs);
     int err = sync(sb);
-    if (!sb->readonly && !err && fs->was_clean) {
+    if (!sb->readonly && !err && fs->was_clean && fs->marked) {
         fs->disk_sb->state |= EXT2_VALID_FS;
         err = write_sb(fs);
         if (!err && fs->dev->has_flush)
@@ -244,24 +246,50 @@ static void recount(struct ext2_fs *fs)
     }
 }
 
-static int mark_mounted(struct ext2_fs *fs)
+// The disk is marked as mounted by the first write, so that a machine that only reads leaves it as it is.
+int ext2_begin_write(struct ext2_fs *fs)
 {
-    if (!fs->was_clean) {
-        printk(LOG_WARNING, "ext2: /dev/%s was not unmounted cleanly; e2fsck should have been run on it\n", fs->dev->name);
-        recount(fs);
-    }
+    if (fs->marked)
+        return 0;
+    fs->marked = true;
     fs->disk_sb->state &= (u16)~EXT2_VALID_FS;
     fs->disk_sb->mnt_count++;
     fs->disk_sb->mtime = (u32)fs_now().sec;
     return write_sb(fs);
 }
 
+static void look_at_state(struct ext2_fs *fs)
+{
+    if (fs->was_clean)
+        return;
+    printk(LOG_WARNING, "ext2: /dev/%s was not unmounted cleanly; e2fsck should have been run on it\n", fs->dev->name);
+    recount(fs);
+}
+
+// The superblock and, in the same request, the first block of group descriptors, which goes to the buffers.
+static int read_front(struct ext2_fs *fs)
+{
+    u8 *front = kmalloc(FRONT, 0);
+    int err = front ? blk_read(fs->dev, 0, front, FRONT) : -ENOMEM;
+    if (!err) {
+        memcpy(fs->disk_sb, front + 1024, 1024);
+        err = check_sb(fs, fs->disk_sb);
+    }
+    if (!err) {
+        take_geometry(fs);
+        struct buf *b = buf_new(fs, fs->first_data_block + 1);
+        if (b) {
+            memcpy(b->data, front + ((u64)(fs->first_data_block + 1) << fs->bshift), fs->bsize);
+            buf_put(fs, b);
+        }
+    }
+    kfree(front);
+    return err;
+}
+
 static int fill_super(struct ext2_fs *fs)
 {
-    int err = blk_read(fs->dev, SB_SECTOR, fs->disk_sb, 1024);
-    if (err)
-        return err;
-    err = check_sb(fs, fs->disk_sb);
+    int err = read_front(fs);
     if (err)
         return err;
     const struct ext2_sb *s = fs->disk_sb;
@@ -270,7 +298,6 @@ static int fill_super(struct ext2_fs *fs)
                s->feature_ro_compat & ~RO_COMPAT_KNOWN);
         fs->sb.readonly = true;
     }
-    take_geometry(fs);
     err = read_groups(fs);
     if (err) {
         printk(LOG_ERR, "ext2: the group descriptors of /dev/%s are damaged; run e2fsck on it\n", fs->dev->name);
@@ -284,10 +311,9 @@ static int fill_super(struct ext2_fs *fs)
         inode_put(fs->sb.root);
         return -EIO;
     }
-    err = fs->sb.readonly ? 0 : mark_mounted(fs);
-    if (err)
-        inode_put(fs->sb.root);
-    return err;
+    if (!fs->sb.readonly)
+        look_at_state(fs);
+    return 0;
 }
 
 struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err)

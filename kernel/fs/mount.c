@@ -442,6 +442,8 @@ int vfs_init(void)
         mount_configured(boot_config.mount.v[n]);
     for (u32 n = 0; n < boot_config.file.n; n++)
         file_configured(boot_config.file.v[n]);
+    for (u32 n = 0; n < boot_config.file.n; n++)
+        memset(boot_config.file.v[n], 0, strlen(boot_config.file.v[n]));     // secrets stay only where they were asked for
     return 0;
 }
 

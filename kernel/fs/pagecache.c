@@ -8,6 +8,7 @@
 #define PAGE_WAITS 32
 #define RA_MAX 32u                  // pages read ahead at most
 #define RA_FIRST 4u
+#define FAULT_PAGES 16u             // a fault reads up to the end of its piece of this many pages: programs are paged in by pieces
 
 static struct waitq page_waits[PAGE_WAITS];
 
@@ -317,7 +318,7 @@ struct page *pagecache_fault(struct file *f, u64 index, bool write_shared)
     struct inode *i = f->inode;
     if (!i || index >= (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT)
         return err_ptr(-EIO);
-    struct page *p = pc_get(i, f, index);
+    struct page *p = pc_get_n(i, NULL, index, FAULT_PAGES - (unsigned)(index % FAULT_PAGES));
     if (is_err(p) || !write_shared)
         return p;
     u64 start = index << PAGE_SHIFT, len = MIN(PAGE_SIZE, i->size - MIN(start, i->size));
