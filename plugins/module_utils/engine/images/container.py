@@ -127,7 +127,7 @@ def unpack_archive(path: Path, scratch: Path) -> Path:
     target = scratch / "images"
     (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=cast("IO[bytes]", EndGuard(file)), mode="r|*") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], EndGuard(file)), mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
                 parts = name.split("/")

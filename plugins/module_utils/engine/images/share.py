@@ -191,7 +191,7 @@ def load(root: Root, path: Path, *, check: bool = False) -> Loaded:
 def _reading(path: Path) -> Iterator[tarfile.TarFile]:
     """The archive as a stream; its errors in our words."""
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=cast("IO[bytes]", EndGuard(file)), mode="r|*") as archive:
+        with path.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], EndGuard(file)), mode="r|*") as archive:
             yield archive
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {path}", code="source.not_found", hint="check the path") from None
