@@ -115,11 +115,19 @@ def read(directory: Path, *, tail: int | None = None, since: str | float | None 
         yield from _follow(live)
 
 
+def _receive(live: socket.socket, size: int) -> bytes:
+    """What the keeper sent; nothing when it has gone, be it with a request of ours unread (unix(7): ECONNRESET)."""
+    try:
+        return live.recv(size)
+    except ConnectionResetError:
+        return b""
+
+
 def _position(live: socket.socket) -> dict[str, int]:
     """The first line of a stream with ``position``; {} when the VM has just ended."""
     text = b""
     while not text.endswith(b"\n"):
-        byte = live.recv(1)
+        byte = _receive(live, 1)
         if not byte:
             return {}
         text += byte
@@ -133,7 +141,7 @@ def _follow(live: socket.socket) -> Iterator[Line]:
 
     with live:
         while True:
-            data = live.recv(65536)
+            data = _receive(live, 65536)
             if not data:
                 return
             *whole, rest = data.split(b"\n")
