@@ -216,6 +216,8 @@ def suite_kernel() -> Count:
         check("kernel build", ["make", "-C", "kernel"])
         + summed("kernel host units", ["make", "-C", "kernel", "host-test"])
         + summed("kernel guest programs", [sys.executable, "tests/kernel/run.py"])
+        + summed("kernel in bad weather", [sys.executable, "tests/net/run.py"])
+        + summed("kernel under real servers", [sys.executable, "tests/net/servers.py", "--connections", "500", "epoll", "nginx", "redis"])
         + check("kernel fuzzers, short form", [sys.executable, "tests/kernel/fuzz.py"])
     )
 

@@ -348,7 +348,7 @@ def main() -> int:
     if not options.words or "client" in options.words:
         chosen.append("client")
         passed += attempt("client", lambda: client(line, options.machine))
-    print(f"{passed} of {len(chosen)} passed")
+    print(f"{passed} passed, {len(chosen) - passed} failed")
     return passed != len(chosen)
 
 

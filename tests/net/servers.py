@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real servers, unmodified, in Uni: do they serve, under load, without a wrong byte, a stall or a leak?
 
-    tests/net/servers.py [--machine microvm|q35] [--connections N] [names...]
+    tests/net/servers.py [--machine microvm|q35] [--connections N] [--runs N] [names...]
 
 For each server: checked answers, wrk or a checked loop as load, the server must answer at once afterwards, and after N connections
-opened and closed the guest's sockets and memory are back where they were. Programs that are not on this machine are named and
+opened and closed the guest's sockets and memory are back where they were. --runs repeats the keep-alive load: stalls come once in a while. Programs that are not on this machine are named and
 left out. Needs root (a network namespace with a TAP device), QEMU, e2fsprogs, kernel/build/uni.elf.
 """
 
@@ -309,7 +309,7 @@ def wait_ready(guest: Guest, server: Server) -> None:
 
 
 def wrk(server: Server) -> str:
-    text = run("wrk", "-t1", "-c32", "-d3", "--latency", f"http://{GUEST}:{server.port}{server.wrk}", timeout=60)
+    text = run("wrk", "-t1", "-c32", "-d2", "--latency", f"http://{GUEST}:{server.port}{server.wrk}", timeout=60)
     assert "Socket errors" not in text and "Non-2xx" not in text, text
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     return f", {float(rate[1]):.0f} requests/s" if rate else ""
@@ -340,7 +340,7 @@ def check(server: Server, options: argparse.Namespace) -> str:
         note = ""
         for _ in range(20):
             server.ask(server.port)
-        if server.wrk:
+        for _ in range(options.runs if server.wrk else 0):
             note = wrk(server)
             server.ask(server.port)
         churn(server, options.connections // 4)          # caches and heaps grow to their size
@@ -369,10 +369,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[[], *SERVERS])
     parser.add_argument("--machine", default="microvm", choices=("microvm", "q35", "pc"))
     parser.add_argument("--connections", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     make_network()
-    failed = 0
+    passed = failed = 0
     for name, server in SERVERS.items():
         if options.names and name not in options.names:
             continue
@@ -381,9 +382,11 @@ def main() -> int:
             continue
         try:
             print(f"ok   {name}{check(server, options)}", flush=True)
+            passed += 1
         except (AssertionError, OSError, RuntimeError, http.client.HTTPException, subprocess.SubprocessError) as error:
             failed += 1
             print(f"FAIL {name}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed")
     return failed > 0
 
 
