@@ -10,6 +10,7 @@
 #include "kmalloc.h"
 #include "lib.h"
 #include "net.h"
+#include "page.h"
 #include "printk.h"
 #include "process.h"
 #include "signal_priv.h"
@@ -18,6 +19,7 @@
 #include "../sched/sched_priv.h"
 
 #define TID_MAX 4194304
+#define CAP_SYS_RESOURCE_K 24
 #define ARGS_MIN 131072ul
 #define ARGS_MAX 6291456ul          // three quarters of Linux's _STK_LIM
 #define AT_EMPTY_PATH_K 0x1000
@@ -89,6 +91,18 @@ static long no_processes(const char *call)
     return -ENOSYS;
 }
 
+// Kernel stacks may take an eighth of the memory (Linux's threads-max).
+static u64 threads_max(void)
+{
+    static u64 max;
+    if (!max) {
+        struct mem_stats m;
+        mem_stats(&m);
+        max = MAX(m.total / (8 * KSTACK_SIZE), 20ul);
+    }
+    return max;
+}
+
 static long do_clone(const struct clone_request *c, struct regs *r)
 {
     struct process *p = the_process;
@@ -106,6 +120,8 @@ static long do_clone(const struct clone_request *c, struct regs *r)
         return no_processes("fork");
     if (!(fl & CLONE_THREAD_K))
         return no_processes(fl & CLONE_VFORK_K ? "vfork" : "clone without CLONE_THREAD");
+    if (p->nr_threads >= threads_max() || (p->nr_threads >= p->rlim[6].soft && !process_capable(CAP_SYS_RESOURCE_K)))   // RLIMIT_NPROC
+        return -EAGAIN;
     struct regs child = *r;
     child.rax = 0;
     child.orig_rax = ~0ull;
@@ -115,8 +131,8 @@ static long do_clone(const struct clone_request *c, struct regs *r)
     if (!t)
         return -EAGAIN;
     fpu_copy(t);
-    t->fs_base = fl & CLONE_SETTLS_K ? c->tls : me->fs_base;
-    t->gs_base = me->gs_base;
+    t->fs_base = fl & CLONE_SETTLS_K ? c->tls : get_fs_base();
+    t->gs_base = get_user_gs_base();
     t->sigmask = me->sigmask;
     t->altstack.flags = SS_DISABLE_K;
     t->nice = me->nice;

@@ -178,11 +178,28 @@ long sys_times(struct regs *r)
 }
 
 // --- priorities -------------------------------------------------------------------------------------------------------
+// The thread that a number means to getpriority and setpriority, thread_lock taken; NULL (no lock): none. For a process or its
+// owner Linux takes every thread; here the calling one stands for them.
+static struct thread *priority_target(int which, u32 who)
+{
+    struct process *p = the_process;
+    spin_lock(&p->thread_lock);
+    struct thread *t = NULL;
+    if (which == 0 && who != 0)
+        t = process_find_thread((int)who);
+    else if (who == 0 || (which == 1 && (int)who == p->pid) || (which == 2 && who == p->uid))
+        t = current();
+    if (!t)
+        spin_unlock(&p->thread_lock);
+    return t;
+}
+
 static bool who_is_self(int which, u32 who)
 {
-    if (which == 2)                 // PRIO_USER
-        return who == 0 || who == the_process->uid;
-    return who == 0 || (int)who == the_process->pid || (int)who == current()->tid;
+    struct thread *t = priority_target(which, who);
+    if (t)
+        spin_unlock(&the_process->thread_lock);
+    return t != NULL;
 }
 
 long sys_getpriority(struct regs *r)
@@ -190,9 +207,12 @@ long sys_getpriority(struct regs *r)
     int which = (int)r->arg[0];
     if (which < 0 || which > 2)
         return -EINVAL;
-    if (!who_is_self(which, (u32)r->arg[1]))
+    struct thread *t = priority_target(which, (u32)r->arg[1]);
+    if (!t)
         return -ESRCH;
-    return 20 - current()->nice;
+    long v = 20 - t->nice;
+    spin_unlock(&the_process->thread_lock);
+    return v;
 }
 
 long sys_setpriority(struct regs *r)
@@ -200,13 +220,15 @@ long sys_setpriority(struct regs *r)
     int which = (int)r->arg[0], nice = (int)r->arg[2];
     if (which < 0 || which > 2)
         return -EINVAL;
-    if (!who_is_self(which, (u32)r->arg[1]))
+    struct thread *t = priority_target(which, (u32)r->arg[1]);
+    if (!t)
         return -ESRCH;
     nice = MAX(-20, MIN(19, nice));
-    if (nice < current()->nice && !process_capable(23))     // CAP_SYS_NICE
-        return -EACCES;
-    current()->nice = nice;
-    return 0;
+    long err = nice < t->nice && !process_capable(23) ? -EACCES : 0;    // CAP_SYS_NICE
+    if (!err)
+        t->nice = nice;
+    spin_unlock(&the_process->thread_lock);
+    return err;
 }
 
 static u32 io_priority = 0;         // class none, as Linux starts with
