@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// inotify: either it works as on Linux, or inotify_init1 says ENOSYS; expect/ has no second opinion, so it should work.
+// inotify. Uni has none and says so with ENOSYS (expect/inotify.uni); the day that it has, that file goes and Linux is asked.
 // oracle: libc=musl cwd=/work,/tmp
 #include "oracle.h"
 #include <sys/inotify.h>
