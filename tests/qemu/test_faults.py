@@ -54,6 +54,14 @@ def test_keeper_killed_then_live_change_and_no_op(host: Host) -> None:
     assert api.ensure(host.root, host.spec("web", "idle", labels={"a": "1"})).vm["pid"] == first["pid"]
 
 
+def test_an_adopted_vm_stays_healthy(host: Host) -> None:
+    spec = host.spec("web", "idle", health_check="log:^idle$")
+    api.ensure(host.root, spec, "healthy", timeout=60)
+    kill(api.resolve_vm(host.root, "web").keeper())
+    assert api.ensure(host.root, spec, "healthy", timeout=60).vm["health"] == "healthy"
+    assert api.resolve_vm(host.root, "web").keeper().alive()
+
+
 def test_both_killed_is_seen_and_repaired(host: Host) -> None:
     host.run("web", "idle")
     vm = api.resolve_vm(host.root, "web")

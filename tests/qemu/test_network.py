@@ -113,6 +113,19 @@ def test_networks_are_isolated_from_each_other(net: Host, disk: Path) -> None:
         networks.ensure_absent(net.root, "front")
 
 
+def test_changes_reach_running_vms(net: Host, disk: Path) -> None:
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    address = start(net, disk, "web", "front")
+    assert from_guest(net, disk, address, 80, "front")[0] == 0
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"isolated": True}))
+    assert from_guest(net, disk, address, 80, "front")[0] == 1
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"isolated": False, "dns": False}))
+    assert from_guest(net, disk, address, 80, "front")[0] == 0 and ask(address, 80).startswith("hello")
+    assert not networks.inspect(net.root, "front")["dns_running"]
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"dns": True, "internal": True}))
+    assert networks.inspect(net.root, "front")["dns_running"] and ask(address, 80).startswith("hello")
+
+
 def test_a_guest_does_not_reach_the_host(net: Host, disk: Path) -> None:
     networks.ensure_present(net.root, NetworkSpec.parse("front"))
     with socket.create_server(("0.0.0.0", 7777)):

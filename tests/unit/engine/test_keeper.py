@@ -29,6 +29,11 @@ class FakeVm:
         self.launched = time.monotonic()
         self.seen: list[str] = []
         self.killed = 0
+        self.shown = b""
+        self.log = self
+
+    def replay(self) -> bytes:
+        return self.shown
 
     def record(self, **fields: str) -> None:
         self.fields.update(fields)
@@ -67,9 +72,10 @@ def server() -> Iterator[int]:
         thread.join()
 
 
-def judge(check: dict[str, Any], port: int, console: bytes = b"") -> FakeVm:
-    """Run a check until it knows."""
+def judge(check: dict[str, Any], port: int, console: bytes = b"", before: bytes = b"") -> FakeVm:
+    """Run a check until it knows. ``before``: what the console had shown when it began."""
     vm = FakeVm()
+    vm.shown = before
     config = health.for_keeper(health.normalise({"interval": "100ms", "timeout": "2s", "start_period": 0, "retries": 2,
                                                  **check}), "127.0.0.1", port, forwarded=False)
     checker = Health(vm, json.dumps(config))  # type: ignore[arg-type]
@@ -102,6 +108,7 @@ def test_nobody_listens_and_what_follows() -> None:
 def test_a_line_of_the_console_split_in_two() -> None:
     assert judge({"test": "log:is (up|on)$"}, 0, b"it is up\n").seen[-1] == "healthy"
     assert judge({"test": "log:never", "timeout": "100ms"}, 0, b"it is up\n").seen[-1] == "unhealthy"
+    assert judge({"test": "log:up", "timeout": "100ms"}, 0, before=b"it is up\n").seen == ["starting", "healthy"]
 
 
 def test_a_record_survives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

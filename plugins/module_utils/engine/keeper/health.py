@@ -45,7 +45,9 @@ class Health:
             self.set("healthy")
         elif self.pattern is None:
             self._next(0.0)
-        elif self.config.get("timeout"):
+        else:
+            self.console(vm.log.replay())  # the line may have come before the guest said that it is ready
+        if self.pattern is not None and vm.fields.get("health") == '"starting"' and self.config.get("timeout"):
             patience = float(self.config["start_period"]) or float(self.config["timeout"])
             self.timer = vm.loop.after(patience, self._silent)
 

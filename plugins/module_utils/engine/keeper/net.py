@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from _socket import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM
+from _socket import AF_INET, AF_NETLINK, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_RAW
 from _socket import socket as Socket
 
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
@@ -40,6 +40,25 @@ def open_tap(text: str) -> int:
     return tun
 
 
+def _isolate(index: int) -> None:
+    """Keep a bridge port from reaching other isolated ports (rtnetlink(7); sysfs may show another namespace).
+
+    RTM_SETLINK for AF_BRIDGE with IFLA_PROTINFO { IFLA_BRPORT_ISOLATED = 1 }: <linux/rtnetlink.h>, <linux/if_link.h>.
+    """
+    flag = struct.pack("HHB3x", 5, 33, 1)
+    attribute = struct.pack("HH", 4 + len(flag), 12 | 0x8000) + flag
+    body = struct.pack("BxHiII", 7, 0, index, 0, 0) + attribute
+    sock = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
+    try:
+        sock.send(struct.pack("IHHII", 16 + len(body), 19, 5, 1, 0) + body)
+        answer = sock.recv(4096)
+        error = -struct.unpack_from("i", answer, 16)[0]  # NLMSG_ERROR carries 0 as the acknowledgment
+        if error:
+            raise OSError(error, os.strerror(error))
+    finally:
+        sock.close()
+
+
 def _join(interface: str, bridge: str, isolated: bool, mtu: int) -> None:
     """Put the interface on the bridge and bring it up, without an address of its own (IPv6 included)."""
     settings = f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"
@@ -53,8 +72,7 @@ def _join(interface: str, bridge: str, isolated: bool, mtu: int) -> None:
         if mtu:
             fcntl.ioctl(sock.fileno(), SIOCSIFMTU, _request(interface, struct.pack("i", mtu)))
         if isolated:
-            with open(f"/sys/class/net/{interface}/brport/isolated", "w", encoding="ascii") as file:
-                file.write("1")
+            _isolate(index)
         flags = struct.unpack("16sH22x", fcntl.ioctl(sock.fileno(), SIOCGIFFLAGS, _request(interface, b"")))[1]
         fcntl.ioctl(sock.fileno(), SIOCSIFFLAGS, _request(interface, struct.pack("H", flags | IFF_UP)))
     finally:

@@ -120,6 +120,7 @@ class Vm:
             return False
         self.pid = state["pid"]
         self.launched = time.monotonic()
+        self.log.boot_offset = 0  # where this boot began in the log, its first keeper took along
         self.control.booted = bool(state.get("booted"))
         self._connect()
         self._watch_process()

@@ -78,9 +78,12 @@ def _store(root: Root, network: Network, observed: Network | None, plan: Plan) -
     write_json(home / "network.json", {"bridge": network.bridge, "subnet": network.subnet, "gateway": network.gateway,
                                        "values": dict(network.values)})
     try:
-        if observed is not None and observed.get("dns") and not network.get("dns"):
-            link.down(root, observed)
+        if observed is not None and any(observed.get(key) != network.get(key) for key in ("dns", "internal")):
+            link.stop_server(root, observed)  # its arguments change; up() starts it again where it is wanted
         link.up(root, network)
+        if observed is not None and observed.get("isolated") != network.get("isolated"):
+            taps = [str(lease["tap"]) for lease in ipam.leases(root, network.name).values()]
+            link.isolate(taps, bool(network.get("isolated")))
     except BaseException:
         if observed is None:
             link.down(root, network)

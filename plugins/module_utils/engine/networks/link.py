@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
@@ -83,16 +83,29 @@ def up(root: Root, network: Network) -> None:
 
 def down(root: Root, network: Network) -> None:
     """Remove everything that :func:`up` made."""
-    server = _server(root, network)
-    if server is not None and server.kill(SIGTERM):
-        server.wait(10)
     import shutil
 
+    stop_server(root, network)
     shutil.rmtree(run_directory(root, network), ignore_errors=True)
     lines = [f"link delete {name}" for name in (vxlan_name(network), network.bridge)
              if exists(name)]
     if lines:
         _ip(lines)
+
+
+def stop_server(root: Root, network: Network) -> None:
+    """End the name server; the names that it knows stay, for the next one."""
+    server = _server(root, network)
+    if server is not None and server.kill(SIGTERM):
+        server.wait(10)
+    (run_directory(root, network) / "server.json").unlink(missing_ok=True)
+
+
+def isolate(taps: Iterable[str], on: bool) -> None:
+    """Let running VMs of a bridge reach each other, or not."""
+    for tap in taps:
+        if exists(tap):
+            _tool("bridge", "link", "set", "dev", tap, "isolated", "on" if on else "off")
 
 
 def run_directory(root: Root, network: Network) -> Path:
