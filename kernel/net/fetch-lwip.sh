@@ -75,4 +75,8 @@ edit core/tcp_in.c "s/for (pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next)/for 
 # TCP never sends more than the interface takes, except where the device cuts segments itself: nothing to fragment.
 edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->mtu \&\& (p->tot_len > netif->mtu) \&\& proto != IP_PROTO_TCP)/' 'proto != IP_PROTO_TCP)'
 
+# All of 127/8 is ours, not only 127.0.0.1; only on loopback, which has no hardware address.
+edit core/ipv4/ip4.c 's/if (ip4_addr_cmp(ip4_current_dest_addr(), netif_ip4_addr(netif)) ||/& (!netif->hwaddr_len \&\& ip4_addr_isloopback(ip4_current_dest_addr())) ||/' \
+    'hwaddr_len && ip4_addr_isloopback'
+
 touch "$dir/.unpacked"

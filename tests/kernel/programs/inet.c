@@ -199,6 +199,32 @@ static void tcp_details(void)
     close(client), close(server), close(listener);
 }
 
+// Every address of 127/8 is this machine's; the host's name has one of them.
+static void loopback_net(void)
+{
+    int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    int in = socket(AF_INET, SOCK_DGRAM, 0), out = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in a = four("127.0.1.1", 7207), wrong = four("127.0.0.1", 7207), self;
+    socklen_t length = sizeof self;
+    char byte;
+
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    T(bind(listener, (void *)&a, sizeof a));
+    T(listen(listener, 5));
+    T(connect(client, (void *)&a, sizeof a));
+    T(getsockname(client, (void *)&self, &length));
+    SAY("from %s", inet_ntoa(self.sin_addr));
+    close(client);
+    client = socket(AF_INET, SOCK_STREAM, 0);
+    T(connect(client, (void *)&wrong, sizeof wrong));
+    a = four("127.8.9.10", 7208);
+    T(bind(in, (void *)&a, sizeof a));
+    T(sendto(out, "u", 1, 0, (void *)&a, sizeof a));
+    V(ready(in, POLLIN));
+    T(recv(in, &byte, 1, MSG_DONTWAIT));
+    close(client), close(listener), close(in), close(out);
+}
+
 static void deferred(void)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), client = socket(AF_INET, SOCK_STREAM, 0), one = 1, five = 5;
@@ -225,5 +251,6 @@ int main(void)
     multicast();
     tcp_details();
     deferred();
+    loopback_net();
     return 0;
 }
