@@ -44,6 +44,7 @@ static void second_tick(struct timer *t)
 {
     static u32 seconds;
     net_lock();
+    net_reclaim();                            // and fills receive rings that were left empty while memory was short
     etharp_tmr();
     ip_reass_tmr();
     nd6_tmr();
