@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Generate docs/syscalls.md from linux/table.c: every system call of Linux x86-64 and what Uni makes of it.
 

@@ -142,7 +142,7 @@ def _add(system: Ext2, inode: Inode, name: str, archive: tarfile.TarFile, depth:
         info.size = inode.size
         if inode.links > 1:
             links[inode.number] = name
-        archive.addfile(info, cast("IO[bytes]", _FileReader(system, inode)))
+        archive.addfile(info, cast(IO[bytes], _FileReader(system, inode)))
     elif inode.kind == "link":
         info.type, info.linkname = tarfile.SYMTYPE, system.target(inode)
         archive.addfile(info)
