@@ -331,6 +331,19 @@ struct page *pagecache_fault(struct file *f, u64 index, bool write_shared)
     return p;
 }
 
+struct page *pagecache_peek(struct file *f, u64 index)
+{
+    struct inode *i = f->inode;
+    if (!i || index >= (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT)
+        return NULL;
+    struct page *p = pc_find(i, index);
+    if (p && (!(p->flags & PG_UPTODATE) || (p->flags & PG_BUSY))) {
+        page_put(p);
+        p = NULL;
+    }
+    return p;
+}
+
 int pc_mmap(struct file *f, struct vma *v)
 {
     (void)v;

@@ -183,7 +183,7 @@ struct file *shmem_file(const char *name, u64 size);
 // Page cache, for mm/fault.c: the page of a file, read in if need be; err_ptr(-EIO) past the end (SIGBUS). A reference.
 struct page *pagecache_fault(struct file *f, u64 index, bool write_shared);
 // The page if it is there and up to date, with a reference; else NULL. Never sleeps.
-struct page *pagecache_peek(struct file *f, u64 index) WEAK;
+struct page *pagecache_peek(struct file *f, u64 index);
 void pagecache_dirty(struct inode *ino, u64 index, struct page *p);
 
 // A character device under /dev (major:minor as in Linux's devices.txt).

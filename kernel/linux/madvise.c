@@ -120,7 +120,7 @@ static long mincore_part(u64 addr, u32 n, u8 *out)
         int level;
         u64 *e = pt_lookup(va, &level);
         out[i] = e && (*e & PTE_THERE);
-        if (!out[i] && v->file && pagecache_peek) {
+        if (!out[i] && v->file) {
             struct page *p = pagecache_peek(v->file, v->pgoff + ((va - v->start) >> PAGE_SHIFT));
             out[i] = p != NULL;
             if (p)

@@ -102,8 +102,6 @@ static void file_around(struct mm *mm, struct vma *v, u64 addr, u64 *e)
 {
     u64 start = MAX(v->start, ALIGN_DOWN(addr, 16 * PAGE_SIZE)), end = MIN(v->end, start + 16 * PAGE_SIZE);
     u64 bits = pte_bits(v, false) | (v->flags & VMA_SHARED ? 0 : PTE_COW);
-    if (!pagecache_peek)
-        return;
     for (u64 va = start; va < end; va += PAGE_SIZE) {
         u64 *n = e + ((i64)(va - addr) >> PAGE_SHIFT);
         if (*n || ((va ^ addr) >> 21))

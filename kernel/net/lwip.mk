@@ -14,7 +14,7 @@ $(LWIP)/.unpacked: net/fetch-lwip.sh
 
 $(LWIP_OBJS): $(LWIP)/obj/%.o: $(LWIP)/.unpacked net/lwip-port/lwipopts.h net/lwip-port/arch/cc.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -U_FORTIFY_SOURCE -w $(LWIP_INC) -c $(LWIP)/src/$*.c -o $@
+	$(CC) $(CFLAGS) -U_FORTIFY_SOURCE -w $(LWIP_INC) -MD -MP -c $(LWIP)/src/$*.c -o $@
 
 $(LWIP)/obj/core/init.o: CFLAGS += -DUNI_LWIP_INIT
 
