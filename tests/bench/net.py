@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Network throughput and latency of Uni against Debian's cloud Linux as the guest: same binaries, same disk, same load, same QEMU.
 

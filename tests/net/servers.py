@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real servers, unmodified, in Uni: do they serve, under load, without a wrong byte, a stall or a leak?
 
