@@ -4,6 +4,7 @@
 #include "vfs.h"
 
 #include <linux/fs.h>
+#include <linux/inotify.h>
 
 static u32 umask_of(void)
 {
@@ -53,10 +54,12 @@ static int begin(struct walk *w, struct path *base, const char *name, struct pat
     return err;
 }
 
-static void end(struct walk *w, struct path *p)
+static void end(struct walk *w, struct path *p, int err, u32 event)
 {
     if (w->last_len)
         mutex_unlock(&w->cur->inode->lock);
+    if (!err && event && unlikely(notify_watches))
+        notify_inode(w->cur->inode, event, 0, p->name);
     path_put(p);
     walk_end(w);
 }
@@ -111,7 +114,7 @@ int do_mknod(struct path *base, const char *name, u32 mode, u64 rdev, struct ino
             d_set_inode(p, i);
         }
     }
-    end(&w, p);
+    end(&w, p, err, IN_CREATE);
     return err;
 }
 
@@ -128,7 +131,7 @@ int do_mkdir(struct path *base, const char *name, u32 mode)
         err = dir->ops->mkdir ? dir->ops->mkdir(dir, w.last, w.last_len, S_IFDIR | (mode & 01777 & ~umask_of())) : -EPERM;
     if (!err)
         forget(p);
-    end(&w, p);
+    end(&w, p, err, IN_CREATE | IN_ISDIR);
     return err;
 }
 
@@ -147,7 +150,7 @@ int do_symlink(const char *target, struct path *base, const char *name)
         err = dir->ops->symlink ? dir->ops->symlink(dir, w.last, w.last_len, target) : -EPERM;
     if (!err)
         forget(p);
-    end(&w, p);
+    end(&w, p, err, IN_CREATE);
     return err;
 }
 
@@ -168,7 +171,9 @@ int do_link(struct path *old, struct path *base, const char *name)
         err = dir->ops->link ? dir->ops->link(dir, w.last, w.last_len, i) : -EPERM;
     if (!err)
         d_set_inode(p, inode_get(i));
-    end(&w, p);
+    if (!err && unlikely(notify_watches))
+        notify_inode(i, IN_ATTRIB, 0, NULL);
+    end(&w, p, err, IN_CREATE);
     return err;
 }
 
@@ -205,7 +210,7 @@ int do_unlink(struct path *base, const char *name, bool isdir)
             err = -EISDIR;
         else
             err = dotdot ? -ENOTEMPTY : dot ? -EINVAL : -EBUSY;
-        end(&w, p);
+        end(&w, p, err, 0);
         return err;
     }
     struct inode *i = p->inode, *dir = w.cur->inode;
@@ -216,13 +221,17 @@ int do_unlink(struct path *base, const char *name, bool isdir)
     if (!err) {
         inode_get(i);                           // the blocks go after the directory is unlocked
         err = remove_victim(dir, &w, p, isdir);
+        if (!err && unlikely(notify_watches) && !isdir)
+            notify_inode(i, IN_ATTRIB, 0, NULL);
         if (!err)
             d_delete(p);
-        end(&w, p);
+        end(&w, p, err, IN_DELETE | (isdir ? IN_ISDIR : 0));
+        if (!err && unlikely(notify_watches) && !i->nlink)
+            notify_inode(i, IN_DELETE_SELF | (isdir ? IN_ISDIR : 0), 0, NULL);
         inode_put(i);
         return err;
     }
-    end(&w, p);
+    end(&w, p, err, 0);
     return err;
 }
 
@@ -284,6 +293,21 @@ static int rename_allowed(struct walk *ow, struct walk *nw, struct path *from, s
     return may_delete(nd, old, S_ISDIR(i->mode));
 }
 
+static void tell_rename(struct walk *ow, struct walk *nw, struct inode *i, struct inode *gone, u32 flags)
+{
+    char name[NAME_LEN_MAX + 1];
+    u32 dir = S_ISDIR(i->mode) ? IN_ISDIR : 0, cookie = notify_cookie();
+    memcpy(name, ow->last, ow->last_len);
+    name[ow->last_len] = 0;
+    notify_inode(ow->cur->inode, IN_MOVED_FROM | dir, cookie, name);
+    memcpy(name, nw->last, nw->last_len);
+    name[nw->last_len] = 0;
+    notify_inode(nw->cur->inode, IN_MOVED_TO | dir, cookie, name);
+    if (gone && !(flags & RENAME_EXCHANGE))
+        notify_inode(gone, gone->nlink ? IN_ATTRIB : IN_ATTRIB | IN_DELETE_SELF, 0, NULL);
+    notify_inode(i, IN_MOVE_SELF, 0, NULL);
+}
+
 static int rename_locked(struct walk *ow, struct walk *nw, u32 flags, struct inode **gone)
 {
     struct inode *od = ow->cur->inode, *nd = nw->cur->inode;
@@ -315,6 +339,8 @@ static int rename_locked(struct walk *ow, struct walk *nw, u32 flags, struct ino
             d_move(from, nw->cur, nw->last, nw->last_len);
         }
     }
+    if (!err && unlikely(notify_watches) && from->inode != to->inode)
+        tell_rename(ow, nw, from->inode, *gone, flags);
     path_put(from);
     path_put(to);
     return err;

@@ -4,6 +4,8 @@
 #include "process.h"
 #include "vfs.h"
 
+#include <linux/inotify.h>
+
 #define OPEN_STATUS_FLAGS (O_ACCMODE | O_APPEND | O_NONBLOCK | O_DIRECT | O_SYNC | O_NOATIME | O_PATH | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | FASYNC)
 
 // An open file without a name keeps what fstat shows right behind it.
@@ -26,6 +28,8 @@ void file_put(struct file *f)
         return;
     if (!list_empty(&f->epoll_watches))
         epoll_file_released(f);
+    if (f->path && !(f->flags & O_PATH) && f->ops)
+        notify(f->path, (f->flags & O_ACCMODE) == O_RDONLY ? IN_CLOSE_NOWRITE : IN_CLOSE_WRITE);
     if (f->locks)
         locks_release(f);
     if (f->ops && f->ops->release)
@@ -222,12 +226,15 @@ static struct file *finish_open(struct path *p, u32 flags, bool created)
         mutex_lock(&i->lock);
         err = i->ops->setattr ? i->ops->setattr(i, &a) : -EINVAL;
         mutex_unlock(&i->lock);
+        if (!err)
+            notify(p, IN_MODIFY);
     }
     if (err) {
         f->ops = NULL;
         file_put(f);
         return err_ptr(err);
     }
+    notify(p, IN_OPEN);
     return f;
 }
 
@@ -267,6 +274,8 @@ static struct path *lookup_or_create(struct walk *w, u32 flags, u32 mode, bool *
         }
     }
     mutex_unlock(&dir->inode->lock);
+    if (*created && notify_watches)
+        notify_inode(dir->inode, IN_CREATE, 0, p->name);
     (void)flags;
     return is_err(p) ? p : follow_mount(p);
 }

@@ -152,6 +152,17 @@ bool emit_invented(struct file *f, void *ctx,
                    bool (*emit)(void *ctx, const char *name, size_t len, u64 ino, u8 type, u64 next_pos));
 bool vfs_ready(void);
 
+// linux/inotify.c. mask: IN_* of linux/inotify.h. notify() is for an entry: its directory hears of it by name, its inode itself.
+extern u32 notify_watches;
+void notify_path(struct path *p, u32 mask);
+void notify_inode(struct inode *i, u32 mask, u32 cookie, const char *name);
+u32 notify_cookie(void);
+static inline void notify(struct path *p, u32 mask)
+{
+    if (unlikely(notify_watches) && p)
+        notify_path(p, mask);
+}
+
 // File systems.
 struct blkdev;
 struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err);

@@ -8,6 +8,7 @@
 #include <asm/ioctls.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/inotify.h>
 
 long sys_dup(struct regs *r)
 {
@@ -278,6 +279,8 @@ long sys_truncate(struct regs *r)
         ret = -ETXTBSY;
     if (!ret)
         ret = truncate_inode(i, r->arg[1]);
+    if (!ret)
+        notify(p, IN_MODIFY);
     path_put(p);
     return ret;
 }
@@ -290,6 +293,8 @@ long sys_ftruncate(struct regs *r)
     long ret = -EINVAL;
     if ((i64)r->arg[1] >= 0 && f->inode && file_writable(f))
         ret = truncate_inode(f->inode, r->arg[1]);
+    if (!ret)
+        notify(f->path, IN_MODIFY);
     file_put(f);
     return ret;
 }

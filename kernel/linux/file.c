@@ -3,6 +3,7 @@
 #include "fileio.h"
 
 #include <linux/fs.h>
+#include <linux/inotify.h>
 #include <linux/openat2.h>
 
 int name_get(struct name *n, uptr user)
@@ -97,6 +98,8 @@ static long rw(int fd, uptr buf, u64 n, u64 *pos, bool write)
     if (user_range_ok(buf, n)) {
         iter_user(&it, buf, n);
         r = write ? file_write_at(f, &it, pos) : file_read_at(f, &it, pos);
+        if (r > 0)
+            notify(f->path, write ? IN_MODIFY : IN_ACCESS);
     }
     file_put(f);
     return r;
@@ -115,6 +118,8 @@ static long rwv(int fd, uptr vec, u64 n, u64 *pos, bool write, u32 extra)
         f->flags |= extra;                      // RWF_*: for this call
         r = write ? file_write_at(f, &it, pos) : file_read_at(f, &it, pos);
         f->flags = (f->flags & ~extra) | (flags & extra);
+        if (r > 0)
+            notify(f->path, write ? IN_MODIFY : IN_ACCESS);
     }
     kfree(heap);
     file_put(f);

@@ -3,6 +3,7 @@
 #include "fileio.h"
 
 #include <linux/fs.h>
+#include <linux/inotify.h>
 #include <linux/mount.h>
 
 #define UMOUNT_NOFOLLOW 8            // umount2(2)
@@ -135,6 +136,8 @@ static long setattr_fd(int fd, struct setattr *a, bool o_path_ok)
     if (!f)
         return -EBADF;
     long ret = (f->flags & O_PATH) && !o_path_ok ? -EBADF : f->inode ? inode_setattr(f->inode, a) : -EPERM;
+    if (!ret)
+        notify(f->path, IN_ATTRIB);
     file_put(f);
     return ret;
 }
@@ -148,6 +151,8 @@ static long setattr_at(int dirfd, uptr name, u32 flags, struct setattr *a)
     if (is_err(p))
         return ptr_err(p);
     long ret = (a->valid & ATTR_MODE) && S_ISLNK(p->inode->mode) ? -EOPNOTSUPP : inode_setattr(p->inode, a);
+    if (!ret)
+        notify(p, IN_ATTRIB);
     path_put(p);
     return ret;
 }
@@ -256,6 +261,8 @@ static long utimens(int dirfd, uptr name, const struct timespec_k ts[2], u32 fla
         if (!f)
             return -EBADF;
         long ret = (f->flags & O_PATH) && !name ? -EBADF : f->inode ? set_times(f->inode, ts, now) : -EPERM;
+        if (!ret)
+            notify(f->path, IN_ATTRIB);
         file_put(f);
         return ret;
     }
@@ -263,6 +270,8 @@ static long utimens(int dirfd, uptr name, const struct timespec_k ts[2], u32 fla
     if (is_err(p))
         return ptr_err(p);
     long ret = set_times(p->inode, ts, now);
+    if (!ret)
+        notify(p, IN_ATTRIB);
     path_put(p);
     return ret;
 }
