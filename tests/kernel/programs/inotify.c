@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// inotify. Uni has none and says so with ENOSYS (expect/inotify.uni); the day that it has, that file goes and Linux is asked.
+// inotify: watches on files and directories, their events in order, coalesced, removed.
 // oracle: libc=musl cwd=/work,/tmp
 #include "oracle.h"
 #include <sys/inotify.h>
