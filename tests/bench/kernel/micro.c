@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROUNDS 5
+#define ROUNDS 20
 #define FILE_PAGES 2048
 
 static int zero, data;
