@@ -3,6 +3,8 @@
 
     tests/net/run.py [--machine microvm|q35] [words...]      only the tests whose names contain one of the words
 
+UNI_TEST_MEMORY is the guest's memory, 32M where it is not set.
+
 Needs root, QEMU, musl-gcc, e2fsprogs and kernel/build/uni.elf. The wire is wire.py; the server is tests/bench/net/epoll_server.c.
 """
 
@@ -32,6 +34,7 @@ BUILD = TOP / ".build" / "net"
 MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
 HTTP, SINK, SOURCE, ECHO = 8080, 8081, 8082, 8084
 ANSWER = b"hello, world\n"
+MEMORY = os.environ.get("UNI_TEST_MEMORY", "32M")
 
 TESTS: dict[str, Callable[[wire.Wire], None]] = {}
 
@@ -69,7 +72,7 @@ def guest(line: wire.Wire, machine: str, *argv: str) -> Iterator[subprocess.Pope
     bus = "device" if machine == "microvm" else "pci"
     process = subprocess.Popen(
         ["qemu-system-x86_64", "-M", MICROVM if machine == "microvm" else machine, "-global", "virtio-mmio.force-legacy=false",
-         "-accel", "tcg", "-cpu", "max", "-m", "32M", "-smp", "1", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+         "-accel", "tcg", "-cpu", "max", "-m", MEMORY, "-smp", "1", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
          "-serial", f"file:{BUILD / 'console'}", "-device", "isa-debug-exit,iobase=0x501,iosize=2", "-kernel", KERNEL,
          "-append", "console=ttyS0 root=/dev/vda rw quiet", "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",
          "-drive", f"file={BUILD / 'disk'},format=raw,if=none,id=d0,snapshot=on", "-device", f"virtio-blk-{bus},drive=d0",
