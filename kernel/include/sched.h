@@ -32,6 +32,7 @@ struct thread {
     u64 slice_end;              // ns, monotonic
     u64 cpu_ns;                 // time on the CPU up to run_since; thread_cpu_ns() adds what has passed since
     u64 run_since;              // ns, monotonic
+    u64 last_burst;             // ns it ran before it last left the CPU
     u64 nvcsw, nivcsw;          // voluntary and forced switches
     u64 minflt, majflt;         // mm/fault.c counts
     bool sleep_intr;            // sleeping and a signal may end it

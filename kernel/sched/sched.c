@@ -58,7 +58,7 @@ u64 thread_cpu_ns(const struct thread *t)
 static void arm_slice_timer(struct cpu *c, u64 deadline)
 {
     struct timer *tm = &slice_timers[c->id];
-    if (!tm->armed)
+    if (!tm->armed || deadline < tm->deadline)
         timer_arm(tm, deadline);
 }
 
@@ -97,18 +97,22 @@ void thread_wake(struct thread *t)
         t->state = T_RUNNABLE;          // the boot code, which sleeps in schedule() itself
     } else if (t->state == T_SLEEPING) {
         struct thread *cur = c->current;
+        bool event = c->irq_count || c->bh_count;
         t->state = T_RUNNABLE;
-        list_push(&c->rq, &t->run_node);
+        // Who waits for outside events and needs little time goes before those who compute.
+        if (event && t->last_burst < WAKE_PREEMPT_NS)
+            list_unshift(&c->rq, &t->run_node);
+        else
+            list_push(&c->rq, &t->run_node);
         c->nr_running++;
         if (cur == c->idle) {
             cur->resched = true;
         } else {
             u64 now = clock_mono_ns();
-            if (c->irq_count || c->bh_count) {
-                // What an interrupt woke waits for outside events and should not wait long for the CPU.
+            if (event) {
                 if (now - cur->run_since >= WAKE_PREEMPT_NS)
                     cur->resched = true;
-                else if (cur->slice_end > cur->run_since + WAKE_PREEMPT_NS && c->nr_running == 1)
+                else if (cur->slice_end > cur->run_since + WAKE_PREEMPT_NS)
                     cur->slice_end = cur->run_since + WAKE_PREEMPT_NS;
             }
             arm_slice_timer(c, MAX(cur->slice_end, now));
@@ -160,7 +164,8 @@ void schedule(void)
         irq_restore(flags);
         return;
     }
-    prev->cpu_ns += now - prev->run_since;
+    prev->last_burst = now - prev->run_since;
+    prev->cpu_ns += prev->last_burst;
     if (prev->state == T_RUNNABLE)
         prev->nivcsw++;
     else
