@@ -1,122 +1,118 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads, memory, files and pipes at once, for a while: everything is checked and ends clean.
-// oracle: libc=musl,glibc memory=96 timeout=300
+// Many threads at once: a ring of condition variables, thread-local data, floating point, memory, signals during reads, faults.
+// oracle: libc=musl,glibc
 #include "oracle.h"
-#include <stdatomic.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <sys/mman.h>
 
-#define WORKERS 4
-#define ROUNDS 60
+enum { RING = 16, ROUNDS = 100, CROWD = 48 };
 
-static atomic_long wrong, done;
-static int ends[2];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int turn, pipe_ends[2];
+static volatile int signals;
+static __thread long own = 5;
+static sigjmp_buf back;
 
-static void *mapper(void *arg)
+static void *ring(void *argument)
 {
-    unsigned long seed = (unsigned long)arg + 1;
-
-    for (int round = 0; round < ROUNDS * 10; round++) {
-        seed = seed * 6364136223846793005 + 1442695040888963407;
-        size_t pages = 1 + (seed >> 40) % 64;
-        unsigned char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        for (size_t i = 0; i < pages; i++)
-            p[i * PAGE] = i + round;
-        if (pages > 2) {
-            mprotect(p + PAGE, PAGE, PROT_READ);
-            madvise(p, PAGE, MADV_DONTNEED);
-            wrong += p[0] != 0;
-        }
-        for (size_t i = 1; i < pages; i++)
-            wrong += p[i * PAGE] != (unsigned char)(i + round);
-        munmap(p, pages * PAGE);
+    for (int i = 0; i < ROUNDS; i++) {
+        pthread_mutex_lock(&lock);
+        while (turn % RING != (int)(long)argument)
+            pthread_cond_wait(&changed, &lock);
+        turn++;
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
     }
-    done++;
     return NULL;
 }
 
-static void *filer(void *arg)
+// Wrong results come back as not NULL.
+static void *private_state(void *argument)
 {
-    static _Thread_local unsigned char block[30000], back[30000];
-    char name[64], other[64];
-
-    for (int round = 0; round < ROUNDS; round++) {
-        snprintf(name, sizeof name, "f%ld-%d", (long)arg, round % 7);
-        snprintf(other, sizeof other, "r%ld-%d", (long)arg, round % 5);
-        memset(block, round + (long)arg, sizeof block);
-        int fd = open(name, O_CREAT | O_TRUNC | O_RDWR, 0600);
-        wrong += write(fd, block, sizeof block) != sizeof block;
-        wrong += pread(fd, back, sizeof back, 0) != sizeof back || memcmp(block, back, sizeof back);
-        unsigned char *map = mmap(NULL, sizeof block, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        map[12345] = 7;
-        wrong += pread(fd, back, 1, 12345) != 1 || back[0] != 7;
-        munmap(map, sizeof block);
-        if (round % 4 == 0)
-            fsync(fd);
-        close(fd);
-        wrong += rename(name, other);
-        if (round % 3 == 0)
-            wrong += unlink(other);
+    double start = (double)(long)argument + 1, value = start;
+    own = (long)argument;
+    for (int i = 0; i < 50; i++) {
+        for (int k = 0; k < 200; k++)
+            value = value * 1.5 / 1.5;
+        char *memory = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memory[0] = memory[65535] = (char)i;
+        sched_yield();
+        if (memory[0] != (char)i || own != (long)argument || value != start)
+            return (void *)1;
+        munmap(memory, 65536);
     }
-    done++;
     return NULL;
 }
 
-static void *sender(void *arg)
+static void *reader(void *argument)
 {
-    unsigned char record[64];
-
-    for (int round = 0; round < ROUNDS * 50; round++) {
-        memset(record, round, sizeof record);
-        wrong += write(ends[1], record, sizeof record) != sizeof record;
-    }
-    done++;
-    return arg;
+    long count = 0;
+    char byte;
+    while (read(pipe_ends[0], &byte, 1) == 1)
+        count++;
+    (void)argument;
+    return (void *)count;
 }
 
-static void *receiver(void *arg)
+static void on_signal(int number)
 {
-    unsigned char record[64];
-
-    for (int round = 0; round < ROUNDS * 50 * WORKERS; round++) {
-        ssize_t got = read(ends[0], record, sizeof record);
-        for (int i = 1; i < got; i++)
-            wrong += record[i] != record[0];
-        wrong += got != sizeof record;
-    }
-    done++;
-    return arg;
+    (void)number;
+    signals++;
 }
 
-static void *nothing(void *arg)
+static void on_fault(int number)
 {
-    return arg;
+    siglongjmp(back, number);
 }
 
-static void *spawner(void *arg)
+static long crowd(int n, void *(*body)(void *))
 {
-    for (int round = 0; round < ROUNDS * 4; round++) {
-        pthread_t thread;
-        wrong += pthread_create(&thread, NULL, nothing, NULL) || pthread_join(thread, NULL);
+    pthread_t threads[CROWD];
+    long sum = 0;
+    for (long i = 0; i < n; i++)
+        pthread_create(&threads[i], NULL, body, (void *)i);
+    for (int i = 0; i < n; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        sum += (long)result;
     }
-    done++;
-    return arg;
+    return sum;
 }
 
 int main(void)
 {
-    pthread_t thread[4 * WORKERS + 1];
-    int count = 0;
+    V(crowd(RING, ring));
+    V(turn);
+    for (int i = 0; i < 5; i++)
+        V(crowd(CROWD, private_state));
 
-    pipe(ends);
-    for (long i = 0; i < WORKERS; i++) {
-        pthread_create(&thread[count++], NULL, mapper, (void *)i);
-        pthread_create(&thread[count++], NULL, filer, (void *)i);
-        pthread_create(&thread[count++], NULL, sender, NULL);
-        pthread_create(&thread[count++], NULL, spawner, NULL);
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    pthread_t thread;
+    void *count;
+    T(pipe(pipe_ends));
+    pthread_create(&thread, NULL, reader, NULL);
+    for (int i = 0; i < 1000; i++) {
+        pthread_kill(thread, SIGUSR1);
+        if (i % 4 == 0)
+            write(pipe_ends[1], "x", 1);
     }
-    pthread_create(&thread[count++], NULL, receiver, NULL);
-    while (count--)
-        pthread_join(thread[count], NULL);
-    V(done);
-    V(wrong);
+    close(pipe_ends[1]);
+    pthread_join(thread, &count);
+    V((long)count);
+    V(signals > 0);
+
+    action = (struct sigaction){.sa_handler = on_fault};
+    sigaction(SIGSEGV, &action, NULL);
+    volatile int faults = 0;
+    for (volatile int i = 0; i < 500; i++) {
+        if (!sigsetjmp(back, 1))
+            *(volatile int *)16 = 1;
+        faults++;
+    }
+    V(faults);
     return 0;
 }
