@@ -176,6 +176,9 @@ def test_the_command_line_over_the_socket(host):
         assert '"name": "idle"' in ask("ps", "--output", "json").stdout
         direct = subprocess.run([uni, "--root", host.root.path, "ps", "-q"], capture_output=True, text=True, check=True)
         assert ask("ps", "-q").stdout == direct.stdout
+        by_name = subprocess.run([uni, "ps", "-q"], capture_output=True, text=True, check=True,
+                                 env={**os.environ, "UNI_SOCKET": str(socket_path)})
+        assert by_name.stdout == direct.stdout
         refused = ask("inspect", "nothing")
         assert refused.returncode == 1 and "no VM 'nothing'" in refused.stderr
         assert ask("daemon", "run").returncode != 0

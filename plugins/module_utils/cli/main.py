@@ -26,6 +26,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Un
 _PACKAGE = "ansible_collections.uni.engine.plugins.module_utils.cli.commands"
 _VALUED = ("--output", "--root", "--socket")  # options that may stand before the command and take a value
 _INTERRUPTED = 130
+HOST_SOCKET = "/var/lib/uni/run/unid.sock"
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -87,6 +88,7 @@ def _dispatch(argv: list[str], ui: Ui) -> int:
         else:
             usage(sys.stdout if "--help" in leading or "-h" in leading else sys.stderr)
             return 0 if "--help" in leading or "-h" in leading else 2
+    leading = _with_daemon(leading, rest)
     if "--socket" in leading:
         return _forward(leading, rest)
     if rest[0] == "__complete":
@@ -106,6 +108,21 @@ def _dispatch(argv: list[str], ui: Ui) -> int:
     args.after = after
     ui.configure(args.output, args.root)
     return int(function(args, ui))
+
+
+def _with_daemon(leading: list[str], rest: list[str]) -> list[str]:
+    """Use the daemon where it is the way in: named by UNI_SOCKET, or the host's, for a user whom its group lets in.
+
+    Its owner goes to the same state on disk without it, so nothing depends on its running.
+    """
+    if rest[0] in ("daemon", "help", "completion", "__complete") or "--socket" in leading or "--root" in leading:
+        return leading
+    named = os.environ.get("UNI_SOCKET", "")
+    if named:
+        return [*leading, "--socket", named]
+    if os.geteuid() != 0 and not os.environ.get("UNI_ROOT") and os.access(HOST_SOCKET, os.W_OK):
+        return [*leading, "--socket", HOST_SOCKET]
+    return leading
 
 
 def _forward(leading: list[str], rest: list[str]) -> int:

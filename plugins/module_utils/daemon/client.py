@@ -112,7 +112,11 @@ class Client:
         if not line:
             raise HostError("the daemon closed the connection", code="daemon.closed")
         message = json.loads(line)
-        return message if isinstance(message, dict) else {}
+        if not isinstance(message, dict):
+            return {}
+        if "error" in message and message.get("id") is None:
+            _result(message)        # about the connection, not about one call: it is refused, or cannot be understood
+        return message
 
 
 def _stream_of(message: dict[str, Any]) -> Any:

@@ -30,6 +30,9 @@ MAX_IN_FLIGHT = 64
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
 INTERNAL_ERROR, ENGINE_ERROR = -32603, -32000
 _UCRED = struct.Struct("3i")
+_REFUSAL_SECONDS = 2.0
+_SO_PEERGROUPS = 59         # asm-generic/socket.h; Python has no name for it
+_MAX_GROUPS = 1024          # bytes; Python asks for no more at once: the first 256 groups
 
 _log = logging.getLogger("unid.rpc")
 
@@ -41,6 +44,7 @@ class Peer:
     pid: int
     uid: int
     gid: int
+    groups: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -148,10 +152,12 @@ class RpcServer:
                 await _Connection(self._methods, reader, writer).run()
             else:
                 _log.warning("refused uid %d (pid %d)", peer.uid, peer.pid)
+                # What is left unread when the socket closes would reset it before the client has seen the answer.
+                await asyncio.wait_for(reader.readline(), _REFUSAL_SECONDS)
                 message = f"uid {peer.uid} may not use this daemon"
                 writer.write(_line(_failure(None, ENGINE_ERROR, message, {"code": "daemon.forbidden"})))
                 await writer.drain()
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.CancelledError, asyncio.TimeoutError, ValueError):
             pass
         finally:
             self._connections.discard(task)
@@ -254,24 +260,20 @@ def allow(uids: Iterable[int], gid: int | None = None) -> Callable[[Peer], bool]
     may = frozenset(uids)
 
     def rule(peer: Peer) -> bool:
-        return peer.uid in may or (gid is not None and (peer.gid == gid or gid in _groups(peer.uid)))
+        return peer.uid in may or (gid is not None and (peer.gid == gid or gid in peer.groups))
 
     return rule
 
 
-def _groups(uid: int) -> list[int]:
-    import pwd
-
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        return []
-    return os.getgrouplist(entry.pw_name, entry.pw_gid)
-
-
 def _peer(writer: asyncio.StreamWriter) -> Peer:
-    raw = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return Peer(*_UCRED.unpack(raw))
+    """The peer's credentials and supplementary groups as they were when it connected."""
+    sock = writer.get_extra_info("socket")
+    pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS)
+    except OSError:             # more groups than that: only the first one counts
+        raw = b""
+    return Peer(pid, uid, gid, frozenset(struct.unpack(f"{len(raw) // 4}I", raw)))
 
 
 def _answers(path: Path) -> bool:

@@ -14,7 +14,7 @@ from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import (
     RpcServer,
     allow,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, NotFoundError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, NotFoundError, UniError
 
 
 def greet(name: str, times: int = 1) -> list[str]:
@@ -120,9 +120,26 @@ def test_strangers_are_refused(tmp_path):
     assert answers[0]["error"]["data"]["code"] == "daemon.forbidden"
 
 
+def test_the_client_is_told_why_it_is_refused(tmp_path):
+    async def run():
+        server = RpcServer(methods(), allow([]))
+        await server.start(tmp_path / "s")
+
+        def ask():
+            with Client(tmp_path / "s", timeout=10) as client, pytest.raises(UniError) as caught:
+                client.call("test.greet", name="x")
+            return caught.value.code
+
+        code = await asyncio.to_thread(ask)
+        await server.stop()
+        return code
+
+    assert asyncio.run(run()) == "daemon.forbidden"
+
+
 def test_the_rule_knows_groups():
     assert allow([5])(Peer(1, 5, 0)) and not allow([5])(Peer(1, 6, 0))
-    assert allow([], 0)(Peer(1, 0, 99))      # root's groups hold group 0
+    assert allow([], 7)(Peer(1, 6, 7)) and allow([], 7)(Peer(1, 6, 8, frozenset([7])))
     assert not allow([], 4242)(Peer(1, 999999, 1))
 
 
