@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import random
+import resource
 import socket
 import struct
 import subprocess
@@ -337,6 +338,9 @@ def main() -> int:
     options = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("tests/net/run.py needs root for its network namespace")
+    # 2,000 connections need as many descriptors; many systems start programs with 1,024.
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
     build_disk()
     wire.enter_namespace()
     line = wire.Wire()
