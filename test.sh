@@ -12,6 +12,9 @@ apt_install \
     python3 python3-venv python3-yaml python3-requests python3-pyroute2 python3-psutil python3-jinja2 \
     python3-aiohttp python3-cryptography git shellcheck \
     qemu-system-x86 qemu-utils e2fsprogs busybox-static \
-    gcc make libc6-dev musl-tools dpkg-dev xz-utils skopeo docker-registry apache2-utils python3-bcrypt openssl
+    gcc make libc6-dev musl-tools dpkg-dev xz-utils skopeo docker-registry apache2-utils python3-bcrypt openssl \
+    iproute2 iptables dnsmasq-base util-linux procps golang-go sqlite3 redis-server redis-tools nginx-light wrk
+# Any compiler of Rust does; a machine that has one need not get Debian's too.
+command -v rustc >/dev/null || [ -x "$HOME/.cargo/bin/rustc" ] || apt_install rustc
 make_venv tests/requirements.txt
 exec .venv/bin/python tests/run.py "$@"
