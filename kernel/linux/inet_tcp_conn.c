@@ -107,7 +107,7 @@ static void disconnect(struct socket *s, struct tcp_sock *t)
         tcp_close(pcb);
     tcp_rx_purge(t);
     t->phase = TCP_IDLE;
-    t->fin_received = t->shut_rd = t->shut_wr = t->ever_connected = t->bound = false;
+    t->fin_received = t->shut_rd = t->shut_wr = t->ever_connected = t->bound = t->untold = false;
     ip_addr_set_any(s->domain == K_AF_INET6, &t->local.ip);
     t->local.port = 0;
     s->error = 0;
@@ -142,30 +142,35 @@ static int start_connect(struct socket *s, struct tcp_sock *t, struct inet_addr 
         return err == -EADDRINUSE || err == -ENOBUFS ? -EADDRNOTAVAIL : err;
     }
     t->phase = TCP_CONNECTING;
+    t->untold = true;
     t->local.ip = t->pcb->local_ip;
     t->local.port = t->pcb->local_port;
     return 0;
 }
 
+// How a connection attempt ended, told once by connect(): Linux's SS_CONNECTING after the handshake.
+static int tell(struct socket *s, struct tcp_sock *t)
+{
+    t->untold = false;
+    if (t->phase == TCP_CONNECTED || (t->phase == TCP_DEAD && t->ever_connected && !s->error))
+        return 0;
+    t->phase = TCP_IDLE;
+    t->ever_connected = false;
+    int err = socket_take_error(s);
+    return err ? err : -ECONNABORTED;
+}
+
+// 1: a new attempt is under way.
 static int connect_locked(struct socket *s, struct tcp_sock *t, struct inet_addr *a, bool nonblock)
 {
-    switch (t->phase) {
-    case TCP_CONNECTED: case TCP_LISTENING:
+    if (t->phase == TCP_CONNECTING)
+        return nonblock ? -EALREADY : 1;
+    if (t->untold)
+        return tell(s, t);
+    if (t->phase != TCP_IDLE)
         return -EISCONN;
-    case TCP_CONNECTING:
-        return nonblock ? -EALREADY : 0;
-    case TCP_DEAD:
-        if (t->ever_connected)
-            return -EISCONN;
-        t->phase = TCP_IDLE;
-        if (s->error)
-            return socket_take_error(s);
-        break;
-    case TCP_IDLE:
-        break;
-    }
     int err = start_connect(s, t, a);
-    return err ? err : nonblock ? -EINPROGRESS : 0;
+    return err ? err : 1;
 }
 
 int tcp_op_connect(struct socket *s, const struct sockaddr_buf *sa, u32 len, bool nonblock)
@@ -184,16 +189,12 @@ int tcp_op_connect(struct socket *s, const struct sockaddr_buf *sa, u32 len, boo
     net_lock();
     err = connect_locked(s, t, &a, nonblock);
     net_unlock();                             // sends to ourselves are delivered here
-    if (err)
-        return err == -EINPROGRESS && t->phase == TCP_CONNECTED ? 0 : err;
+    if (err != 1)
+        return err;
+    if (nonblock)
+        return -EINPROGRESS;                  // even where the peer is ourselves and the handshake is done by now, as on Linux
     err = socket_wait(s, connect_settled, s->snd_timeout, false);
-    if (err)
-        return err == -EAGAIN ? -EINPROGRESS : err;
-    if (t->phase == TCP_CONNECTED || t->ever_connected)
-        return 0;
-    t->phase = TCP_IDLE;
-    err = socket_take_error(s);
-    return err ? err : -ECONNABORTED;
+    return err == -EAGAIN ? -EINPROGRESS : err ? err : tell(s, t);
 }
 
 // --- listen and accept ----------------------------------------------------------------------------------------------------
