@@ -70,6 +70,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "volume ls": ("volume", "List the volumes of this host"),
         "volume inspect": ("volume", "Show everything about volumes"),
         "volume rm": ("volume", "Remove volumes with their data"),
+        "volume export": ("volume", "Write the files of a volume to a tar archive"),
+        "volume import": ("volume", "Fill a volume from a tar archive"),
         "network create": ("network", "Create a network, or change it"),
         "network ls": ("network", "List the networks of this host"),
         "network inspect": ("network", "Show everything about networks"),

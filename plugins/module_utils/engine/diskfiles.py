@@ -122,35 +122,54 @@ def _file_out(system: Ext2, inode: Inode, target: Path) -> None:
         raise
 
 
-def tar_out(disk: DiskRef, path: str, stream: IO[bytes]) -> None:
-    """Write ``path`` of the disk to ``stream`` as a tar archive, with owners and modes."""
+def tar_out(disk: DiskRef, path: str, stream: IO[bytes], *, devices: bool = False) -> None:
+    """Write ``path`` of the disk to ``stream`` as a tar archive, with owners, modes and times.
+
+    :param devices: device nodes and pipes too, as a backup wants them
+    """
     with open_disk(disk) as device, tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         system = Ext2(device)
         name = posixpath.basename(posixpath.normpath(path)) or "."
-        _add(system, system.lookup(path), name, archive, 0, {})
+        _add(_Archive(system, archive, devices), system.lookup(path), name, 0)
 
 
-def _add(system: Ext2, inode: Inode, name: str, archive: tarfile.TarFile, depth: int, links: dict[int, str]) -> None:
+class _Archive:
+    """A tar archive that is being written, and the names of hard-linked files in it."""
+
+    def __init__(self, system: Ext2, archive: tarfile.TarFile, devices: bool) -> None:
+        self.system, self.archive, self.devices = system, archive, devices
+        self.links: dict[int, str] = {}
+
+
+_NODES = {"char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE, "fifo": tarfile.FIFOTYPE}
+
+
+def _add(into: _Archive, inode: Inode, name: str, depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise StateError("the disk's directories run in a circle", code="disk.damaged", hint="check it with e2fsck")
     info = tarfile.TarInfo(name)
     info.mode, info.uid, info.gid, info.mtime = inode.mode, inode.uid, inode.gid, inode.mtime
-    if inode.kind == "file" and inode.number in links:
-        info.type, info.linkname = tarfile.LNKTYPE, links[inode.number]
-        archive.addfile(info)
+    if inode.kind == "file" and inode.number in into.links:
+        info.type, info.linkname = tarfile.LNKTYPE, into.links[inode.number]
+        into.archive.addfile(info)
     elif inode.kind == "file":
         info.size = inode.size
         if inode.links > 1:
-            links[inode.number] = name
-        archive.addfile(info, cast(IO[bytes], _FileReader(system, inode)))
+            into.links[inode.number] = name
+        into.archive.addfile(info, cast(IO[bytes], _FileReader(into.system, inode)))
     elif inode.kind == "link":
-        info.type, info.linkname = tarfile.SYMTYPE, system.target(inode)
-        archive.addfile(info)
+        info.type, info.linkname = tarfile.SYMTYPE, into.system.target(inode)
+        into.archive.addfile(info)
     elif inode.kind == "dir":
         info.type = tarfile.DIRTYPE
-        archive.addfile(info)
-        for child, number in system.names(inode):
-            _add(system, system.inode(number), f"{name}/{child}", archive, depth + 1, links)
+        into.archive.addfile(info)
+        for child, number in into.system.names(inode):
+            if depth or child != "lost+found" or not into.devices:  # every file system has its own
+                _add(into, into.system.inode(number), f"{name}/{child}", depth + 1)
+    elif into.devices and inode.kind in _NODES:
+        info.type = _NODES[inode.kind]
+        info.devmajor, info.devminor = inode.device
+        into.archive.addfile(info)
 
 
 class _FileReader:

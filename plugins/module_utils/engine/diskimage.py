@@ -103,6 +103,8 @@ def open_disk(disk: DiskRef) -> Iterator[MappedDevice]:
                              hint="convert it with qemu-img")
         yield MappedDevice([_Extent(entry["start"], entry["length"], fds[min(entry["depth"], 1)], entry["offset"])
                             for entry in entries if entry["data"] and not entry["zero"]], size)
+    except BrokenPipeError:
+        raise  # whoever the bytes were for is gone: nothing about this disk
     except OSError as error:
         raise host_error(error, disk.path, "read") from error
     finally:

@@ -50,6 +50,16 @@ class Inode:
     block_data: bytes
     acl_block: int
 
+    @property
+    def device(self) -> tuple[int, int]:
+        """Major and minor number of a device node: i_block[0] in the old encoding, else i_block[1] in the new one
+        (Linux, fs/ext2/inode.c and include/linux/kdev_t.h).
+        """
+        old, new = struct.unpack_from("<II", self.block_data)
+        if old:
+            return old >> 8 & 0xFF, old & 0xFF
+        return new >> 8 & 0xFFF, new & 0xFF | new >> 12 & 0xFFF00
+
 
 class Ext2:
     """A file system on ``device``.

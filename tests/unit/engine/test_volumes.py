@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import subprocess
+import tarfile
 import threading
 
 import pytest
@@ -12,11 +15,13 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     ConflictError,
     HostError,
     NotFoundError,
+    StateError,
+    UniError,
     UsageError,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
-from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api, transfer
 from ansible_collections.uni.engine.plugins.module_utils.engine.volumes.api import VolumeSpec
 
 
@@ -150,3 +155,150 @@ def test_a_full_disk_leaves_nothing(tmp_path):
         assert list(root.volumes.iterdir()) == []
     finally:
         subprocess.run(["umount", tmp_path], check=True)
+
+
+def archive(path, *members):
+    """A tar archive with (name, kind, mode, uid, mtime, data or target)."""
+    with tarfile.open(path, "w") as tar:
+        for name, kind, mode, uid, mtime, more in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.uid, info.gid, info.mtime = kind, mode, uid, uid + 1, mtime
+            if kind == tarfile.SYMTYPE:
+                info.linkname = more
+            info.size = len(more) if kind == tarfile.REGTYPE else 0
+            tar.addfile(info, io.BytesIO(more) if kind == tarfile.REGTYPE else None)
+    return path
+
+
+MEMBERS = (("./", tarfile.DIRTYPE, 0o750, 5, 1_600_000_000, ""), ("./db", tarfile.DIRTYPE, 0o2770, 70, 1_600_000_001, ""),
+           ("./db/rows", tarfile.REGTYPE, 0o4640, 70, 1_600_000_002, os.urandom(70_000)),
+           ("./db/now", tarfile.SYMTYPE, 0o777, 7, 1_600_000_003, "rows"),
+           ("./pipe", tarfile.FIFOTYPE, 0o600, 3, 1_600_000_004, ""))
+
+
+def exported(root, name="data"):
+    """What an export holds: {name: (type, mode, uid, gid, mtime, contents or target)}."""
+    stream = io.BytesIO()
+    transfer.export(root, name, stream)
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as tar:
+        return {m.name: (m.type, m.mode, m.uid, m.gid, m.mtime,
+                         tar.extractfile(m).read() if m.isreg() else m.linkname) for m in tar}
+
+
+def test_import_and_export_keep_owner_mode_and_times(root, tmp_path):
+    source = archive(tmp_path / "in.tar", *MEMBERS)
+    done = transfer.restore(root, VolumeSpec.parse("data", "8M", {"a": "b"}), source)
+    assert [action.kind for action in done.plan.actions] == ["create", "restore"]
+    assert done.volume.size == 8 << 20 and done.volume.labels == {"a": "b"}
+    assert subprocess.run(["e2fsck", "-fn", done.volume.path], check=False, capture_output=True).returncode == 0
+    found = exported(root)
+    assert found == {name.rstrip("/"): (kind, mode, uid, uid + 1, mtime, more)
+                     for name, kind, mode, uid, mtime, more in MEMBERS}
+    grown = api.ensure_present(root, VolumeSpec.parse("data", "64M")).volume
+    assert grown.size == 64 << 20 and exported(root) == found
+
+
+def test_export_has_devices_and_hard_links(root, tmp_path):
+    volume = make(root).volume
+    write(volume, "file", "text", tmp_path)
+    script = tmp_path / "script"
+    script.write_text("ln file second\nset_inode_field file links_count 2\ncd /\nmknod null c 1 3\nmknod sda b 259 1\n")
+    subprocess.run(["debugfs", "-w", "-f", script, volume.path], check=True, capture_output=True)
+    stream = io.BytesIO()
+    transfer.export(root, "data", stream)
+    copy = transfer.restore(root, VolumeSpec.parse("copy", "8M"), io.BytesIO(stream.getvalue())).volume
+    again = io.BytesIO()
+    transfer.export(root, "copy", again)
+    for data in (stream, again):
+        data.seek(0)
+        with tarfile.open(fileobj=data) as tar:
+            members = {member.name: member for member in tar}
+        assert "./lost+found" not in members
+        assert {members["./file"].type, members["./second"].type} == {tarfile.REGTYPE, tarfile.LNKTYPE}
+        assert [(members[n].type, members[n].devmajor, members[n].devminor) for n in ("./null", "./sda")] == [
+            (tarfile.CHRTYPE, 1, 3), (tarfile.BLKTYPE, 259, 1)]
+    assert copy.size == 8 << 20
+
+
+def test_import_into_what_is_there(root, tmp_path):
+    source = archive(tmp_path / "in.tar", *MEMBERS)
+    volume = make(root).volume
+    squeezed = tmp_path / "in.tar.gz"
+    squeezed.write_bytes(gzip.compress(source.read_bytes()))
+    assert transfer.restore(root, VolumeSpec("data"), squeezed, check=True).changed and transfer.is_empty(volume)
+    transfer.restore(root, VolumeSpec("data"), squeezed)  # an empty volume may be filled
+    before = exported(root)
+    other = archive(tmp_path / "other.tar", ("only", tarfile.REGTYPE, 0o600, 0, 1, b"me"))
+    with pytest.raises(ConflictError) as caught:
+        transfer.restore(root, VolumeSpec("data"), other)
+    assert caught.value.code == "volume.not_empty" and exported(root) == before
+    transfer.restore(root, VolumeSpec("data"), other, replace=True)
+    assert set(exported(root)) == {".", "./only"}
+    assert sorted(path.name for path in volume.path.parent.iterdir()) == ["data.ext2", "volume.json"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "gzip", "large", "dotdot"])
+def test_a_bad_archive_changes_nothing(root, tmp_path, damage):
+    make(root)
+    good = archive(tmp_path / "in.tar", *MEMBERS).read_bytes()
+    if damage == "large":
+        bad = archive(tmp_path / "big.tar", ("big", tarfile.REGTYPE, 0o600, 0, 1, os.urandom(9 << 20))).read_bytes()
+    elif damage == "dotdot":
+        bad = archive(tmp_path / "up.tar", ("../../etc/x", tarfile.REGTYPE, 0o600, 0, 1, b"x")).read_bytes()
+    else:
+        bad = {"cut": good[:3000], "text": b"hello" * 1000, "gzip": gzip.compress(good)[:-500]}[damage]
+    before = exported(root)
+    with pytest.raises(UniError):
+        transfer.restore(root, VolumeSpec("data"), io.BytesIO(bad))
+    with pytest.raises(UniError):
+        transfer.restore(root, VolumeSpec.parse("fresh", "4M"), io.BytesIO(bad))
+    assert exported(root) == before and api.find(root, "fresh") is None
+    assert sorted(path.name for path in root.volumes.iterdir()) == ["data"]
+
+
+def test_not_while_a_vm_writes(root, tmp_path):
+    make(root)
+    reader = vm(root, "reader", "data:/x:ro", running=True)
+    transfer.export(root, "data", io.BytesIO())
+    with pytest.raises(ConflictError):
+        transfer.restore(root, VolumeSpec("data"), archive(tmp_path / "in.tar", *MEMBERS))
+    records.erase(root, reader.directory, "reader")
+    vm(root, "writer", "data:/x", running=True)
+    for call in (lambda: transfer.export(root, "data", io.BytesIO()),
+                 lambda: transfer.backup(root, "data", tmp_path / "out.tar"),
+                 lambda: transfer.restore(root, VolumeSpec("data"), tmp_path / "in.tar")):
+        with pytest.raises(ConflictError) as caught:
+            call()
+        assert caught.value.code == "volume.in_use" and "writer" in str(caught.value)
+    assert not (tmp_path / "out.tar").exists()
+
+
+def test_a_saved_vm_has_its_volume_mounted(root):
+    """Its memory knows the file system as it was: nobody else writes it, and nothing is repaired under it."""
+    volume = make(root).volume
+    saved = vm(root, "saved", "data:/x")
+    records.save_state(saved.directory, {"id": saved.id, "name": "saved", "status": "saved"})
+    with pytest.raises(ConflictError) as caught:
+        api.use(root, "data", "another")
+    assert caught.value.code == "volume.two_writers"
+    with pytest.raises(StateError):
+        api.ensure_present(root, VolumeSpec.parse("data", "32M"))
+    with open(volume.path, "r+b") as file:
+        file.seek(1024 + 58)
+        file.write(b"\0\0")  # not unmounted
+    before = volume.path.read_bytes()
+    api.use(root, "data", saved.id, resumed=True)
+    assert volume.path.read_bytes() == before
+    api.use(root, "data", saved.id)
+    assert volume.path.read_bytes() != before
+
+
+def test_backup_changes_nothing_when_it_is_the_same(root, tmp_path):
+    transfer.restore(root, VolumeSpec.parse("data", "8M"), archive(tmp_path / "in.tar", *MEMBERS))
+    out = tmp_path / "out.tar"
+    assert transfer.backup(root, "data", out, check=True).changed and not out.exists()
+    assert transfer.backup(root, "data", out).changed and out.stat().st_mode & 0o777 == 0o600
+    stamp = out.stat().st_mtime_ns
+    assert not transfer.backup(root, "data", out).changed and out.stat().st_mtime_ns == stamp
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []

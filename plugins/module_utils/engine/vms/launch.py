@@ -65,8 +65,8 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     spec = monitors_base.LaunchSpec(
         name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
         cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
-        disks=tuple(disks(root, vm)), nics=tuple(item.nic for item in networks), control=start.control,
-        rng=bool(effective(values, "rng")), gdb=bool(effective(values, "debug")), incoming=incoming)
+        disks=tuple(disks(root, vm, resumed=incoming is not None)), control=start.control,
+        nics=tuple(item.nic for item in networks), rng=bool(effective(values, "rng")), gdb=bool(effective(values, "debug")), incoming=incoming)
     command = monitor.command(program, spec)
     facts = {"kernel": str(kernel), "accel": chosen.name, "accel_reason": chosen.reason, "qemu": version}
     records = list(_records(root, vm, command, networks, low_ports=_low_ports(vm), kvm=chosen.name == "kvm",
@@ -261,8 +261,10 @@ def guest_spec(vm: Vm, interfaces: list[guests_base.Interface]) -> guests_base.G
         extra=values.get("kernel_args", ""))
 
 
-def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
+def disks(root: Root, vm: Vm, *, resumed: bool = False) -> Iterator[monitors_base.Disk]:
     """The instance disk, then the volumes in their order.
+
+    :param resumed: the VM goes on from its saved memory
 
     :raises NotFoundError: code ``volume.not_found``, ``image.disk``
     """
@@ -282,7 +284,7 @@ def disks(root: Root, vm: Vm) -> Iterator[monitors_base.Disk]:
         else:
             from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
-            path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"))
+            path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"), resumed=resumed)
         yield monitors_base.Disk(path, read_only=rest.endswith(":ro"), **rates)
 
 

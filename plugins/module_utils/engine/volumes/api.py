@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,12 +142,12 @@ def ensure_present(root: Root, spec: VolumeSpec, *, check: bool = False) -> Resu
 
     :raises StateError: code ``volume.in_use``: a running VM uses a volume that would have to grow
     """
-    with _locked(root, spec.name):
+    with locked(root, spec.name):
         observed = find(root, spec.name)
         plan = plan_volume(spec, observed)
         if plan.changed and not check:
             if observed is None:
-                _create(root, spec)
+                create(root, spec)
             else:
                 _change(root, observed, spec)
             observed = inspect(root, spec.name)
@@ -159,7 +159,7 @@ def ensure_absent(root: Root, name: str, *, check: bool = False) -> Result:
 
     :raises ConflictError: code ``volume.in_use``: a VM, running or not, names it
     """
-    with _locked(root, name):
+    with locked(root, name):
         volume = find(root, name)
         if volume is None:
             return Result(Plan())
@@ -178,22 +178,24 @@ def ensure_absent(root: Root, name: str, *, check: bool = False) -> Result:
         return Result(plan, volume)
 
 
-def use(root: Root, name: str, vm_id: str, *, read_only: bool = False) -> Path:
+def use(root: Root, name: str, vm_id: str, *, read_only: bool = False, resumed: bool = False) -> Path:
     """The disk of a volume for a VM that is about to start, checked. QEMU gets it as an open descriptor.
+
+    :param resumed: the VM goes on from its saved memory, which knows the file system as it is: nothing is repaired
 
     :raises NotFoundError: code ``volume.not_found``
     :raises ConflictError: code ``volume.two_writers``: another running VM writes it, or reads it while this one would
         write; ext2 is no cluster file system
     :raises HostError: code ``volume.damaged``: ``e2fsck -p`` could not repair it
     """
-    with _locked(root, name):
+    with locked(root, name):
         volume = inspect(root, name)
         others = [u for u in _users(root, name) if u.running and u.id != vm_id]
         for other in others:
             if not (read_only and other.read_only):
                 raise ConflictError(f"volume {name} is in use by VM {other.name}", code="volume.two_writers",
                                     hint="stop that VM, or mount it read-only (:ro) in both")
-        if not others and not read_only:
+        if not others and not read_only and not resumed:
             repair(volume.path)
         return volume.path
 
@@ -234,13 +236,33 @@ def _users(root: Root, name: str) -> list[_User]:
             source, _colon, rest = str(entry).partition(":")
             if source == name:
                 status = records.status_of(vm.state)
-                running = status in (*records.RUNNING, "restarting")
+                # A saved VM has the file system half in its memory: for everybody else it is mounted.
+                running = status in (*records.RUNNING, "restarting", "saved")
                 result.append(_User(vm.id, vm.name, running, rest.endswith(":ro")))
     return result
 
 
-def _create(root: Root, spec: VolumeSpec) -> None:
-    """Make the volume under a temporary name; it exists when the directory has its own name."""
+def users_now(root: Root, name: str, *, writers: bool = False) -> list[str]:
+    """The names of VMs that have the volume mounted now (or saved); only those that may write to it."""
+    return [user.name for user in _users(root, name) if user.running and not (writers and user.read_only)]
+
+
+def _format(spec: VolumeSpec, disk: Path, size: int) -> None:
+    with open(disk, "xb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.truncate(size)
+    # No reserved blocks: there is no other user in a unikernel to save them from.
+    done = _tool("mke2fs", "-q", "-F", "-t", "ext2", "-b", str(_BLOCK), "-m", "0", "-L", spec.name[:16], str(disk))
+    if done.returncode != 0:
+        raise HostError(f"cannot make the file system of volume {spec.name}: {done.stdout.strip()[-400:]}",
+                        code="volume.mke2fs", hint="is there enough space on the disk?")
+
+
+def create(root: Root, spec: VolumeSpec, fill: Callable[[Path], None] | None = None) -> None:
+    """Make the volume (its lock is held) under a temporary name; it exists when the directory has its own name.
+
+    :param fill: writes the disk; by default an empty file system
+    """
     import time
 
     size = spec.size or DEFAULT_SIZE
@@ -249,14 +271,10 @@ def _create(root: Root, spec: VolumeSpec) -> None:
         temp.mkdir(mode=0o700)
         temp.chmod(0o711)
         disk = temp / "data.ext2"
-        with open(disk, "xb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.truncate(size)
-        # No reserved blocks: there is no other user in a unikernel to save them from.
-        done = _tool("mke2fs", "-q", "-F", "-t", "ext2", "-b", str(_BLOCK), "-m", "0", "-L", spec.name[:16], str(disk))
-        if done.returncode != 0:
-            raise HostError(f"cannot make the file system of volume {spec.name}: {done.stdout.strip()[-400:]}",
-                            code="volume.mke2fs", hint="is there enough space on the disk?")
+        if fill is None:
+            _format(spec, disk, size)
+        else:
+            fill(disk)
         with open(disk, "rb") as file:
             os.fsync(file.fileno())
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -295,7 +313,8 @@ def _tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     raise HostError(f"{name} is not installed", code="host.tool", hint=f"install the package {_TOOLS[name]}")
 
 
-def _locked(root: Root, name: str) -> AbstractContextManager[None]:
+def locked(root: Root, name: str) -> AbstractContextManager[None]:
+    """Hold the volume's lock: nobody starts with it, grows it or removes it meanwhile."""
     check_name("volume", name)
     return lock(root.locks / f"volume-{name}.lock", timeout=60)
 
