@@ -66,7 +66,8 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
         name=vm.name, machine=effective(values, "machine"), accel=chosen.name, memory=memory,
         cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
         disks=tuple(disks(root, vm, resumed=incoming is not None)), control=start.control,
-        nics=tuple(item.nic for item in networks), rng=bool(effective(values, "rng")), gdb=bool(effective(values, "debug")), incoming=incoming)
+        nics=tuple(item.nic for item in networks), rng=bool(effective(values, "rng")),
+        gdb=bool(effective(values, "debug")), incoming=incoming)
     command = monitor.command(program, spec)
     facts = {"kernel": str(kernel), "accel": chosen.name, "accel_reason": chosen.reason, "qemu": version}
     records = list(_records(root, vm, command, networks, low_ports=_low_ports(vm), kvm=chosen.name == "kvm",
