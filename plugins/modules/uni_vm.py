@@ -264,6 +264,7 @@ vm:
     status: running
     memory: 67108864
     ports: ["127.0.0.1:8080:80/tcp"]
+    boot_seconds: 0.131
     exit: null
 console:
   description: The last lines of the console, when the task waited for the end.

@@ -28,6 +28,16 @@ def test_runs_and_records_the_exit_status(host: Host) -> None:
     assert text(host, "web") == b"hello\n"
 
 
+def test_boot_time_is_measured(host: Host) -> None:
+    host.run("web", "idle")
+    api.wait_for(host.root, "web", "ready", timeout=60)
+    vm = api.inspect(host.root, "web")
+    assert 0 < vm["boot_seconds"] < 60
+    began = vm["boot_seconds"]
+    assert api.stop(host.root, "web", grace=0.3).vm["boot_seconds"] == began  # of the last start, also afterwards
+    assert api.start(host.root, "web").vm["boot_seconds"] != began
+
+
 def test_crash_and_panic_are_told_apart(host: Host) -> None:
     host.run("crash", "crash")
     assert api.wait(host.root, "crash", timeout=60)["code"] == 139

@@ -74,7 +74,7 @@ class Vm:
         self.launched = time.monotonic()
         self.control.reset()
         self.log.boot_offset = self.log.size
-        self.fields.update(ready="false", booted="false", health="null", exit="null")
+        self.fields.update(ready="false", booted="false", boot_seconds="null", health="null", exit="null")
         try:
             child = Child(self.records, self.directory)
         except (OSError, ValueError, KeyError) as error:
@@ -193,6 +193,8 @@ class Vm:
 
     def ready(self) -> None:
         """The program's first instruction is about to run."""
+        if self.child:  # whoever adopted the VM does not know when it was started
+            self.fields["boot_seconds"] = f"{time.monotonic() - self.launched:.3f}"
         self.record(ready="true")
         self.notify("ready")
         self.answer("ready", {"ok": True})

@@ -81,6 +81,7 @@ def info(vm: Vm) -> dict[str, Any]:
         "image": vm.values.get("image", ""), "image_id": image.get("id", ""), "created": vm.record.get("created"),
         "started_at": vm.state.get("started_at"), "finished_at": vm.state.get("finished_at"),
         "pid": vm.state.get("pid") if running else None, "ready": bool(vm.state.get("ready")) and running,
+        "boot_seconds": vm.state.get("boot_seconds"),
         "health": vm.state.get("health") if running else None, "restarts": int(vm.state.get("restarts") or 0),
         "exit": vm.state.get("exit") or ({"reason": "lost", "code": 125} if status == "lost" else None),
         "ports": vm.runtime.get("ports", []), "addresses": vm.runtime.get("addresses", []),
