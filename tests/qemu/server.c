@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // With two arguments: connect to ADDRESS PORT and print what comes. Without: serve "hello PEER" on port 80.
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,11 @@ int main(int argc, char **argv)
             return 1;
         }
         ssize_t got = read(sock, text, sizeof text);
-        return got > 0 && write(1, text, got) == got ? 0 : 2;
+        if (got <= 0) {
+            fprintf(stderr, "read: %s\n", got ? strerror(errno) : "end of file");
+            return 2;
+        }
+        return write(1, text, got) == got ? 0 : 2;
     }
     if (bind(sock, (struct sockaddr *)&address, sizeof address) || listen(sock, 16)) {
         perror("listen");

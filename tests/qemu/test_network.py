@@ -120,7 +120,9 @@ def test_changes_reach_running_vms(net: Host, disk: Path) -> None:
     networks.ensure_present(net.root, NetworkSpec.parse("front", {"isolated": True}))
     assert from_guest(net, disk, address, 80, "front")[0] == 1
     networks.ensure_present(net.root, NetworkSpec.parse("front", {"isolated": False, "dns": False}))
-    assert from_guest(net, disk, address, 80, "front")[0] == 0 and ask(address, 80).startswith("hello")
+    code, text = from_guest(net, disk, address, 80, "front")
+    assert code == 0, text
+    assert ask(address, 80).startswith("hello")
     assert not networks.inspect(net.root, "front")["dns_running"]
     networks.ensure_present(net.root, NetworkSpec.parse("front", {"dns": True, "internal": True}))
     assert networks.inspect(net.root, "front")["dns_running"] and ask(address, 80).startswith("hello")
