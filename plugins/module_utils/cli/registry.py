@@ -103,6 +103,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "upgrade publish": ("upgrade", "Make this uni a release that hosts can upgrade to"),
     },
     "Help": {
+        "doctor": ("doctor", "Say what this host can do for Uni, and what it lacks"),
         "completion": ("completion", "Print the completion script for bash, zsh or fish"),
         "version": ("version", "Show the versions of uni, its kernel and QEMU"),
     },

@@ -44,7 +44,7 @@ def choose(root: Root, wanted: str, program: str, version: str) -> Accel:
         return Accel("kvm", "a probe guest ran on it")
     if wanted == "kvm":
         raise HostError(f"KVM does not work on this host: {reason}", code="accel.kvm",
-                        hint="use accel: auto or tcg, or repair /dev/kvm and remove the cached answer (uni doctor)")
+                        hint="use accel: auto or tcg, or repair /dev/kvm and probe it again: uni doctor --again")
     return Accel("tcg", reason)
 
 
