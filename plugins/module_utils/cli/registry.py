@@ -28,7 +28,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rename": ("vm", "Give a VM another name"),
         "port": ("vm", "Show which ports lead into a VM"),
         "stats": ("vm", "Show what guests use"),
-        "cp": ("files", "Copy files from a stopped VM, or into it"),
+        "cp": ("files", "Copy files from a VM, or into one that does not run"),
         "trace": ("vm", "Turn the tracing of system calls on or off"),
         "events": ("monitor", "Show what happened to VMs"),
         "suspend": ("monitor", "Write VMs to disk and end them; start goes on from there"),

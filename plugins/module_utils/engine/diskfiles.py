@@ -13,6 +13,7 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -45,11 +46,14 @@ _MAX_DEPTH = 128
 _KIND_BITS = {"file": 0o100000, "dir": 0o040000}
 
 
-def copy_out(disk: DiskRef, path: str, local: Path) -> int:
+def copy_out(disk: DiskRef, path: str, local: Path, *, archive: bool = False) -> int:
     """Copy ``path`` of the disk to ``local``; the number of files and directories copied.
 
     An existing directory ``local`` takes the copy under its own name, unless ``path`` ends in ``/.``, which means the
-    contents. :raises NotFoundError: ``file.not_found``; :raises ConflictError: ``file.exists``
+    contents. Modes (without set-uid bits) and times are kept.
+
+    :param archive: owners too; only root may give files away
+    :raises NotFoundError: ``file.not_found``; :raises ConflictError: ``file.exists``
     """
     with open_disk(disk) as device:
         system = Ext2(device)
@@ -61,26 +65,41 @@ def copy_out(disk: DiskRef, path: str, local: Path) -> int:
         elif not local.parent.is_dir():
             raise NotFoundError(f"there is no directory {local.parent}", code="file.not_found", hint="make it first")
         try:
-            return _out(system, inode, target, 0, frozenset())
+            return _out(_Copy(system, archive), inode, target, 0, frozenset())
         except OSError as error:
             raise host_error(error, target) from error
 
 
-def _out(system: Ext2, inode: Inode, target: Path, depth: int, above: frozenset[int]) -> int:
+@dataclass(frozen=True)
+class _Copy:
+    """Where a copy out of a disk comes from, and whether it keeps owners."""
+
+    system: Ext2
+    archive: bool
+
+    def finish(self, target: Path, inode: Inode) -> None:
+        """Give what was made its owner and time; a link's own, never those of what it points at."""
+        if self.archive:
+            os.chown(target, inode.uid, inode.gid, follow_symlinks=False)
+        os.utime(target, (inode.mtime, inode.mtime), follow_symlinks=False)
+
+
+def _out(copy: _Copy, inode: Inode, target: Path, depth: int, above: frozenset[int]) -> int:
     if inode.kind == "file":
-        _file_out(system, inode, target)
+        _file_out(copy, inode, target)
     elif inode.kind == "link":
         if target.is_symlink() or target.is_file():
             target.unlink()
-        target.symlink_to(system.target(inode))
+        target.symlink_to(copy.system.target(inode))
+        copy.finish(target, inode)
     elif inode.kind == "dir":
-        return _directory_out(system, inode, target, depth, above)
+        return _directory_out(copy, inode, target, depth, above)
     else:
         return 0
     return 1
 
 
-def _directory_out(system: Ext2, inode: Inode, target: Path, depth: int, above: frozenset[int]) -> int:
+def _directory_out(copy: _Copy, inode: Inode, target: Path, depth: int, above: frozenset[int]) -> int:
     if depth > _MAX_DEPTH or inode.number in above:
         raise StateError("the disk's directories run in a circle", code="disk.damaged", hint="check it with e2fsck")
     if target.is_symlink() or (target.exists() and not target.is_dir()):
@@ -88,18 +107,19 @@ def _directory_out(system: Ext2, inode: Inode, target: Path, depth: int, above: 
     target.mkdir(exist_ok=True)
     count = 1
     seen: set[str] = set()
-    for name, number in system.names(inode):
+    for name, number in copy.system.names(inode):
         if name in seen:
             # Twice the same name: the second could be meant to go through a link that the first one made.
             raise StateError(f"the disk's directory has {name!r} twice", code="disk.damaged",
                              hint="check it with e2fsck")
         seen.add(name)
-        count += _out(system, system.inode(number), target / name, depth + 1, above | {inode.number})
+        count += _out(copy, copy.system.inode(number), target / name, depth + 1, above | {inode.number})
     target.chmod(inode.mode & 0o777)
+    copy.finish(target, inode)
     return count
 
 
-def _file_out(system: Ext2, inode: Inode, target: Path) -> None:
+def _file_out(copy: _Copy, inode: Inode, target: Path) -> None:
     if target.is_dir() and not target.is_symlink():
         raise ConflictError(f"{target} is a directory", code="file.exists", hint="give another name")
     temp = target.parent / f".{target.name[:100]}.{os.urandom(4).hex()}"
@@ -107,15 +127,15 @@ def _file_out(system: Ext2, inode: Inode, target: Path) -> None:
     try:
         try:
             os.ftruncate(fd, inode.size)
-            for start, data in system.contents(inode):
+            for start, data in copy.system.contents(inode):
                 view = memoryview(data)
                 while view:
                     written = os.pwrite(fd, view, start)
                     view, start = view[written:], start + written
             os.fchmod(fd, inode.mode & 0o777)
-            os.utime(fd, (inode.mtime, inode.mtime))
         finally:
             os.close(fd)
+        copy.finish(temp, inode)
         temp.rename(target)
     except BaseException:
         temp.unlink(missing_ok=True)
@@ -205,12 +225,13 @@ def _with_holes(system: Ext2, inode: Inode) -> Iterator[bytes]:
         at += gap
 
 
-def copy_in(disk: DiskRef, local: Path | str, path: str) -> int:
+def copy_in(disk: DiskRef, local: Path | str, path: str, *, archive: bool = False) -> int:
     """Copy the file or directory ``local`` to ``path`` on the disk; the number of entries written.
 
     As ``docker cp``: an existing directory takes the copy under its own name (``local`` ending in ``/.``: only the
-    contents), anything else needs an existing parent. What is copied belongs to root.
+    contents), anything else needs an existing parent. Modes and times are kept; what is copied belongs to root.
 
+    :param archive: it keeps its owners
     :raises NotFoundError: ``file.not_found``; :raises ConflictError: ``file.exists``
     :raises HostError: ``disk.full``; the disk is as it was
     """
@@ -222,15 +243,28 @@ def copy_in(disk: DiskRef, local: Path | str, path: str) -> int:
     with open_disk(disk) as device:
         system = Ext2(device)
         target = _target(system, normalize(path), local, contents_only)
-        real = _real(system, posixpath.dirname(target)).rstrip("/") + "/" + posixpath.basename(target)
+        real = real_path(system, posixpath.dirname(target)).rstrip("/") + "/" + posixpath.basename(target)
     tree = Tree()
-    if local.is_dir():
-        for name, entry in tree_from_directory(local).sorted():
-            tree.entries[(real.rstrip("/") + name).rstrip("/") or "/"] = entry
-    else:
-        tree.entries[real] = Entry("file", local.stat().st_mode & 0o777, content=Content.of_file(local),
-                                   mtime=int(local.stat().st_mtime))
+    tree.entries.update(entries_of(local, real, archive=archive))
     return write_tree(disk, tree, below=real)
+
+
+def entries_of(local: Path, real: str, *, archive: bool = False) -> dict[str, Entry]:
+    """The file or directory ``local`` as entries at and below ``real``, with modes and times, and with owners where
+    ``archive`` says so.
+    """
+    if not local.is_dir():
+        info = local.stat()
+        uid, gid = (info.st_uid, info.st_gid) if archive else (0, 0)
+        return {real: Entry("file", info.st_mode & 0o777, uid, gid, int(info.st_mtime), Content.of_file(local))}
+    found = {}
+    for name, entry in tree_from_directory(local, keep_owner=archive).sorted():
+        stamp = int(os.lstat(f"{local}{name}").st_mtime)
+        found[(real.rstrip("/") + name).rstrip("/") or "/"] = replace(entry, mtime=stamp)
+    if found:
+        top = real.rstrip("/") or "/"
+        found[top] = replace(found[top], mode=local.stat().st_mode & 0o7777)
+    return found
 
 
 def tar_in(disk: DiskRef, archive: Path, path: str) -> int:
@@ -241,7 +275,7 @@ def tar_in(disk: DiskRef, archive: Path, path: str) -> int:
         system = Ext2(device)
         if system.lookup(path).kind != "dir":
             raise ConflictError(f"{path} is not a directory on the disk", code="file.exists")
-        real = _real(system, normalize(path))
+        real = real_path(system, normalize(path))
     unpacked = Tree()
     apply_archive(unpacked, archive, whiteouts=False)
     tree = Tree()
@@ -249,11 +283,16 @@ def tar_in(disk: DiskRef, archive: Path, path: str) -> int:
     return write_tree(disk, tree, below=real)
 
 
-def _target(system: Ext2, path: str, local: Path, contents_only: bool) -> str:
+def existing(system: Ext2, path: str) -> Inode | None:
+    """The inode at ``path`` (links followed), or None."""
     try:
-        there: Inode | None = system.lookup(path)
+        return system.lookup(path)
     except NotFoundError:
-        there = None
+        return None
+
+
+def _target(system: Ext2, path: str, local: Path, contents_only: bool) -> str:
+    there = existing(system, path)
     if there is not None and there.kind == "dir":
         return path if contents_only and local.is_dir() else f"{path.rstrip('/')}/{local.absolute().name}"
     if there is not None and local.is_dir():
@@ -263,7 +302,7 @@ def _target(system: Ext2, path: str, local: Path, contents_only: bool) -> str:
     return path
 
 
-def _real(system: Ext2, path: str) -> str:
+def real_path(system: Ext2, path: str) -> str:
     """``path`` on the disk without symbolic links: debugfs does not follow them."""
     current = ""
     parts = [part for part in path.split("/") if part]
@@ -284,9 +323,10 @@ def _real(system: Ext2, path: str) -> str:
     raise UsageError(f"{path} runs through a loop of symbolic links", code="file.loop")
 
 
-def write_tree(disk: DiskRef, tree: Tree, *, below: str = "/") -> int:
+def write_tree(disk: DiskRef, tree: Tree, *, below: str = "/", directories: bool = False) -> int:
     """Write the entries of ``tree`` at and below ``below``, parents first, over what is there.
 
+    :param directories: directories that are there take mode and owner from the tree too
     :raises ConflictError: ``file.exists``: a directory would have to become a file, or the reverse
     """
     prefix = below.rstrip("/") + "/"
@@ -300,7 +340,7 @@ def write_tree(disk: DiskRef, tree: Tree, *, below: str = "/") -> int:
     def edit(raw: Path, scratch: Path) -> None:
         script = scratch / "script"
         with open_disk(DiskRef(raw)) as device:
-            lines = list(_commands(Ext2(device), entries, scratch))
+            lines = list(_commands(Ext2(device), entries, scratch, directories))
         script.write_text("\n".join([*lines, "quit", ""]), errors="surrogateescape")
         words = run_tool(["debugfs", "-w", "-f", str(script), str(raw)])
         # 0: nothing to repair, 1: repaired. debugfs itself never ends with an error.
@@ -312,8 +352,9 @@ def write_tree(disk: DiskRef, tree: Tree, *, below: str = "/") -> int:
     return len(entries)
 
 
-def _commands(system: Ext2, entries: list[tuple[str, Entry]], scratch: Path) -> Iterator[str]:
+def _commands(system: Ext2, entries: list[tuple[str, Entry]], scratch: Path, directories: bool) -> Iterator[str]:
     """debugfs(8) commands; a double quote in a name is written twice (ss library)."""
+    times: list[str] = []
     for number, (path, entry) in enumerate(entries):
         try:
             there: Inode | None = system.lookup(path, follow=False)
@@ -333,12 +374,15 @@ def _commands(system: Ext2, entries: list[tuple[str, Entry]], scratch: Path) -> 
                 posixpath.basename(path))
         elif entry.kind == "link":
             yield f"symlink {quoted} {_quote(entry.target)}"
-        if entry.kind != "link" and (entry.kind == "file" or there is None):
+        fresh = there is None or entry.kind != "dir" or directories
+        if entry.kind != "link" and fresh:
             yield f"set_inode_field {quoted} mode 0{_KIND_BITS[entry.kind] | entry.mode:o}"
-            yield f"set_inode_field {quoted} mtime @{max(entry.mtime, 0)}"
         if there is None or entry.kind != "dir":
+            times.append(f"set_inode_field {quoted} mtime @{max(entry.mtime, 0)}")
+        if fresh:
             yield f"set_inode_field {quoted} uid {entry.uid}"
             yield f"set_inode_field {quoted} gid {entry.gid}"
+    yield from times  # last: a name that is added to a directory changes its time
 
 
 def _quote(text: str) -> str:
@@ -357,8 +401,6 @@ def _plain_file(content: Content, spare: Path) -> Path:
 
 def _verify(device: MappedDevice, entries: list[tuple[str, Entry]], words: str) -> None:
     """Read everything back; debugfs reports errors in words only."""
-    import hashlib
-
     system = Ext2(device)
     for path, entry in entries:
         try:
@@ -367,10 +409,7 @@ def _verify(device: MappedDevice, entries: list[tuple[str, Entry]], words: str) 
         except NotFoundError:
             good = False
         if good and entry.kind == "file" and entry.content is not None:
-            digest = hashlib.sha256()
-            for piece in _with_holes(system, inode):
-                digest.update(piece)
-            good = digest.hexdigest() == entry.content.digest
+            good = digest_of(system, inode)[0] == entry.content.digest
         elif good and entry.kind == "link":
             good = system.target(inode) == entry.target
         if not good and ("allocate" in words or "No free space" in words or "no space" in words.lower()):
@@ -379,3 +418,15 @@ def _verify(device: MappedDevice, entries: list[tuple[str, Entry]], words: str) 
         if not good:
             raise VerifyError(f"{path} did not arrive on the disk", code="disk.write",
                               hint="nothing was changed; check the disk with e2fsck")
+
+
+def digest_of(system: Ext2, inode: Inode, keep: int = 0) -> tuple[str, bytes]:
+    """The SHA-256 of a file, hexadecimal, and its bytes when it has at most ``keep``."""
+    import hashlib
+
+    digest, kept = hashlib.sha256(), []
+    for piece in _with_holes(system, inode):
+        digest.update(piece)
+        if inode.size <= keep:
+            kept.append(piece)
+    return digest.hexdigest(), b"".join(kept)

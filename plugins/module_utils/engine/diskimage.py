@@ -38,10 +38,14 @@ _TIMEOUT = 600
 
 @dataclass(frozen=True)
 class DiskRef:
-    """A disk: the file, and for a qcow2 overlay its raw base. Without a base the file itself is raw."""
+    """A disk: the file, and for a qcow2 overlay its raw base. Without a base the file itself is raw.
+
+    ``shared``: a monitor has it open and may write; readers see what it has flushed.
+    """
 
     path: Path
     base: Path | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ def open_disk(disk: DiskRef) -> Iterator[MappedDevice]:
             size = os.fstat(fds[0]).st_size
             yield MappedDevice([_Extent(0, size, fds[0], 0)], size)
             return
-        entries = json.loads(_run(["qemu-img", "map", "--output=json", "--image-opts", _options(disk)]))
+        share = ["-U"] if disk.shared else []
+        entries = json.loads(_run(["qemu-img", "map", *share, "--output=json", "--image-opts", _options(disk)]))
         size = max((entry["start"] + entry["length"] for entry in entries), default=0)
         if any(entry["data"] and not entry["zero"] and "offset" not in entry for entry in entries):
             raise StateError(f"{disk.path} holds compressed clusters", code="disk.unsupported",

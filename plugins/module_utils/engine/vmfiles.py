@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``uni cp``: files between this host and a VM that does not run, on its root disk or on the volume mounted there."""
+"""``uni cp``: files between this host and a VM, on its root disk or on the volume mounted there.
+
+Only a VM that does not run is written to. A running one can be read: its guest is asked to write out what it holds
+(control port, ``sync``), and what it writes while we read may be seen half, as ``docker cp`` has it.
+"""
 
 from __future__ import annotations
 
@@ -35,44 +39,70 @@ def split(text: str) -> tuple[str, str] | None:
     return name, path
 
 
-def copy_from(root: Root, reference: str, path: str, local: Path) -> int:
+def copy_from(root: Root, reference: str, path: str, local: Path, *, archive: bool = False) -> int:
     """Copy ``path`` of a VM to ``local``; see :func:`.diskfiles.copy_out`.
 
-    :raises StateError: code ``vm.running``
+    :raises StateError: codes ``vm.saved``, ``vm.paused``
     """
-    with _place(root, reference, path, writing=False) as place:
-        return diskfiles.copy_out(place.disk, place.path, local)
+    with reading(root, reference, path) as place:
+        return diskfiles.copy_out(place.disk, place.path, local, archive=archive)
 
 
 def tar_from(root: Root, reference: str, path: str, stream: IO[bytes]) -> None:
     """Write ``path`` of a VM to ``stream`` as a tar archive."""
-    with _place(root, reference, path, writing=False) as place:
+    with reading(root, reference, path) as place:
         diskfiles.tar_out(place.disk, place.path, stream)
 
 
-def copy_to(root: Root, local: str, reference: str, path: str) -> int:
-    """Copy ``local`` to ``path`` of a VM; see :func:`.diskfiles.copy_in`."""
-    with _place(root, reference, path, writing=True) as place:
-        return diskfiles.copy_in(place.disk, local, place.path)
+def copy_to(root: Root, local: str, reference: str, path: str, *, archive: bool = False) -> int:
+    """Copy ``local`` to ``path`` of a VM; see :func:`.diskfiles.copy_in`.
+
+    :raises StateError: codes ``vm.running``, ``vm.saved``
+    """
+    with writing(root, reference, path) as place:
+        return diskfiles.copy_in(place.disk, local, place.path, archive=archive)
 
 
 def tar_to(root: Root, archive: Path, reference: str, path: str) -> int:
     """Unpack a tar archive into the directory ``path`` of a VM."""
-    with _place(root, reference, path, writing=True) as place:
+    with writing(root, reference, path) as place:
         return diskfiles.tar_in(place.disk, archive, place.path)
 
 
 @contextmanager
-def _place(root: Root, reference: str, path: str, *, writing: bool) -> Iterator[Place]:
+def writing(root: Root, reference: str, path: str) -> Iterator[Place]:
     """Hold the VM's lock, so that it does not start meanwhile, and find the disk that ``path`` is on."""
     with records.locked(records.find(root, reference).directory) as vm:
         if records.status_of(vm.state) in (*records.RUNNING, "restarting"):
             raise StateError(f"VM {vm.name} is running: its program and we would both write its disk",
                              code="vm.running", hint=f"stop it first with `uni stop {vm.name}`")
-        if vm.state.get("status") == "saved":
-            raise StateError(f"VM {vm.name} is saved: its memory remembers what was on its disk", code="vm.saved",
-                             hint=f"start it and stop it: `uni start {vm.name}`, `uni stop {vm.name}`")
-        yield _find(root, vm, path, writing)
+        _not_saved(vm)
+        yield _find(root, vm, path, True)
+
+
+@contextmanager
+def reading(root: Root, reference: str, path: str) -> Iterator[Place]:
+    """As :func:`writing`, for a look: a running VM goes on, after it has written out what it holds."""
+    with records.locked(records.find(root, reference).directory) as vm:
+        _not_saved(vm)
+        status = records.status_of(vm.state)
+        place = _find(root, vm, path, False)
+        if status not in (*records.RUNNING, "restarting"):
+            yield place
+            return
+        if status != "running":
+            raise StateError(f"VM {vm.name} is {status}: it cannot write out what it holds in memory",
+                             code=f"vm.{status}", hint="unpause it, or wait until it runs")
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+
+        api.command(root, vm.id, {"cmd": "sync"})
+        yield Place(DiskRef(place.disk.path, place.disk.base, shared=True), place.path)
+
+
+def _not_saved(vm: records.Vm) -> None:
+    if vm.state.get("status") == "saved":
+        raise StateError(f"VM {vm.name} is saved: its memory remembers what was on its disk", code="vm.saved",
+                         hint=f"start it and stop it: `uni start {vm.name}`, `uni stop {vm.name}`")
 
 
 def _find(root: Root, vm: records.Vm, path: str, writing: bool) -> Place:

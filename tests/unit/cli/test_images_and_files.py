@@ -143,7 +143,7 @@ def test_cp_refusals(uni, vm, tmp_path):
     # Any process that is there counts as its QEMU: this one.
     (vm / "state.json").write_text(json.dumps({"status": "running", "boot": boot_id(), "pid": os.getpid(),
                                                "start": start_ticks(os.getpid())}))
-    status, _out, err = uni("cp", "web:/etc/hosts", str(tmp_path / "x"))
+    status, _out, err = uni("cp", str(tmp_path / "root"), "web:/etc/hosts")
     assert (status, "uni stop web" in err) == (1, True), err
 
 

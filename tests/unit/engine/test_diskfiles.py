@@ -300,3 +300,30 @@ def test_a_directory_in_itself_and_a_name_twice(tree, tmp_path):
     with pytest.raises(StateError) as caught:
         diskfiles.copy_out(DiskRef(image), "/data", tmp_path / "second")
     assert "twice" in caught.value.message
+
+
+def test_times_and_owners_go_both_ways(disk, tmp_path):
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "file").write_text("text")
+    (source / "link").symlink_to("sub/file")
+    (source / "sub").chmod(0o2750)
+    for number, name in enumerate(("sub/file", "sub", "link", ".")):
+        os.utime(source / name, (1_500_000_000 + number,) * 2, follow_symlinks=False)
+        if os.geteuid() == 0:
+            os.chown(source / name, 1000 + number, 2000, follow_symlinks=False)
+    diskfiles.copy_in(disk, source, "/copy", archive=os.geteuid() == 0)
+    for number, name in enumerate(("sub/file", "sub", "link", ".")):
+        inode = stat(disk, f"/copy/{name}")
+        assert inode.mtime == 1_500_000_000 + number, name
+        assert (inode.uid, inode.gid) == ((1000 + number, 2000) if os.geteuid() == 0 else (0, 0)), name
+    assert stat(disk, "/copy/sub").mode == 0o2750
+    out = tmp_path / "out"
+    diskfiles.copy_out(disk, "/copy", out, archive=os.geteuid() == 0)
+    for number, name in enumerate(("sub/file", "sub", "link", ".")):
+        info = os.lstat(out / name)
+        assert info.st_mtime == 1_500_000_000 + number, name
+        assert info.st_uid == (1000 + number if os.geteuid() == 0 else os.geteuid())
+    diskfiles.copy_in(disk, source, "/plain")
+    assert stat(disk, "/plain/sub/file").uid == 0
+    sound(disk, tmp_path)

@@ -15,10 +15,11 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Us
 def cp_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="VM:/path, a path of this host, or - for a tar archive on standard input")
     parser.add_argument("target", help="VM:/path, a path of this host, or - for a tar archive on standard output")
+    parser.add_argument("-a", "--archive", action="store_true", help="keep owners too (out of a VM: as root)")
 
 
 def cp(args: argparse.Namespace, ui: Ui) -> int:
-    """Copy files from a VM that does not run, or into it."""
+    """Copy files from a VM, or into one that does not run. Modes and times are kept; a tar archive has owners too."""
     from ansible_collections.uni.engine.plugins.module_utils.engine import vmfiles
 
     source, target = vmfiles.split(args.source), vmfiles.split(args.target)
@@ -30,14 +31,14 @@ def cp(args: argparse.Namespace, ui: Ui) -> int:
         if args.target == "-":
             vmfiles.tar_from(ui.root, *source, sys.stdout.buffer)
             return 0
-        count = vmfiles.copy_from(ui.root, *source, Path(args.target))
+        count = vmfiles.copy_from(ui.root, *source, Path(args.target), archive=args.archive)
     else:
         if target is None:
             raise AssertionError("target is set here")
         if args.source == "-":
             count = _from_stdin(ui, target)
         else:
-            count = vmfiles.copy_to(ui.root, args.source, *target)
+            count = vmfiles.copy_to(ui.root, args.source, *target, archive=args.archive)
     ui.emit({"copied": count, "source": args.source, "target": args.target}, lambda: None)
     return 0
 
