@@ -431,7 +431,6 @@ int vfs_init(void)
     if (err)
         return err;
     memdev_init();
-    proc_init();
     mount_on("/proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/sys", "sysfs", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/tmp", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);

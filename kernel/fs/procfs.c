@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // procfs and sysfs: a tree of nodes that functions fill when they are read. What the files say is in fs/procfiles.c,
 // linux/ and wherever else proc_register is called. Entries for descriptors and threads exist while they are looked at.
+#include "printk.h"
 #include "process.h"
 #include "procfs.h"
 
-static struct pnode proc_root = { .name = "proc", .mode = S_IFDIR | 0555, .ino = 1 };
+// What C libraries ask for before main() stands here from the start. The rest of the trees is built when something else is looked for:
+// most programs never do.
+static struct pnode proc_root, process_dir;
+static struct pnode exe_node = { .name = "exe", .mode = S_IFLNK | 0777, .ino = 4, .parent = &process_dir, .link = proc_exe_link };
+static struct pnode process_dir = { .name = "1", .mode = S_IFDIR | 0555, .ino = 3, .parent = &proc_root, .child = &exe_node };
+static struct pnode self_node = { .name = "self", .mode = S_IFLNK | 0777, .ino = 2, .parent = &proc_root, .next = &process_dir, .link = proc_self_link };
+static struct pnode proc_root = { .name = "proc", .mode = S_IFDIR | 0555, .ino = 1, .child = &self_node };
 static struct pnode sys_root = { .name = "sys", .mode = S_IFDIR | 0555, .ino = 1 };
-static u64 last_ino = 1;
+static u64 last_ino = 4;
+
+#define BUILDERS 4
+static void (*builders[BUILDERS])(void);
+static unsigned nr_builders;
+static bool built;
+static struct mutex build_lock = MUTEX_INIT(build_lock);    // one builds, the others wait
 
 static const struct inode_ops dir_ops, link_ops, file_iops;
 static const struct file_ops dir_fops, text_fops;
@@ -50,7 +63,7 @@ struct pnode *pnode_make(const char *path, u32 mode)
     bool net = dir == &proc_root && !strncmp(path, "net/", 4);     // /proc/net is a link to self/net
     if (net || (dir == &proc_root && !strncmp(path, "self/", 5))) {
         path += net ? 0 : 5;
-        dir = pnode_find(dir, "1", 1) ? pnode_find(dir, "1", 1) : pnode_add(dir, "1", 1, S_IFDIR | 0555);
+        dir = &process_dir;
     }
     while (dir) {
         size_t len = 0;
@@ -77,6 +90,27 @@ void proc_register(const char *path, u32 mode, void (*show)(struct seqbuf *s), s
     }
 }
 
+void proc_when_asked(void (*build)(void))
+{
+    if (nr_builders == BUILDERS)
+        panic("more parts of /proc than were reckoned with");
+    builders[nr_builders++] = build;
+}
+
+static void build_trees(void)
+{
+    if (__atomic_load_n(&built, __ATOMIC_ACQUIRE))
+        return;
+    mutex_lock(&build_lock);
+    if (!built) {
+        proc_init();
+        for (unsigned n = 0; n < nr_builders; n++)
+            builders[n]();
+        __atomic_store_n(&built, true, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&build_lock);
+}
+
 // --- Inodes ---------------------------------------------------------------------------------------------------------
 
 static struct proc_inode *PI(struct inode *i) { return container_of(i, struct proc_inode, vfs); }
@@ -85,7 +119,7 @@ static struct proc_inode *PI(struct inode *i) { return container_of(i, struct pr
 static bool of_process(const struct pnode *n, int fd)
 {
     for (; n && n->parent; n = n->parent)
-        if (n->parent == &proc_root && !strcmp(n->name, "1"))
+        if (n == &process_dir)
             return true;
     return fd >= 0;
 }
@@ -128,6 +162,10 @@ static struct inode *lookup(struct inode *dir, const char *name, size_t len)
     if (p->node->dyn_lookup)
         return p->node->dyn_lookup(dir->sb, p, name, len);
     struct pnode *n = pnode_find(p->node, name, len);
+    if (!n && !built) {
+        build_trees();
+        n = pnode_find(p->node, name, len);
+    }
     return n ? proc_inode(dir->sb, n, p->tid, -1) : err_ptr(-ENOENT);
 }
 
@@ -141,6 +179,7 @@ static int readdir(struct file *f, void *ctx,
         f->pos = 2;
     if (f->pos < 2)
         return 0;
+    build_trees();
     if (p->node->dyn_readdir)
         return p->node->dyn_readdir(f, p, ctx, emit);
     u64 k = 2;

@@ -30,6 +30,10 @@ struct proc_inode {
     int fd;                         // below /proc/1/fd, else -1
 };
 
+// Of the nodes that are there from the start.
+ssize_t proc_self_link(struct proc_inode *p, char *buf, size_t size);
+ssize_t proc_exe_link(struct proc_inode *p, char *buf, size_t size);
+
 struct pnode *pnode_make(const char *path, u32 mode);
 struct pnode *pnode_find(struct pnode *dir, const char *name, size_t len);
 struct inode *proc_inode(struct superblock *sb, struct pnode *n, int tid, int fd);

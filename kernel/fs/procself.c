@@ -22,7 +22,7 @@ static bool parse_number(const char *name, size_t len, int *out)
 
 static ssize_t path_text(struct path *p, char *buf, size_t size) { return p ? path_string(p, buf, size) : -ENOENT; }
 
-static ssize_t self_link(struct proc_inode *p, char *buf, size_t size)
+ssize_t proc_self_link(struct proc_inode *p, char *buf, size_t size)
 {
     (void)p;
     return (ssize_t)strlcpy(buf, "1", size);
@@ -46,7 +46,7 @@ static ssize_t net_link(struct proc_inode *p, char *buf, size_t size)
     return (ssize_t)strlcpy(buf, "self/net", size);
 }
 
-static ssize_t exe_link(struct proc_inode *p, char *buf, size_t size)
+ssize_t proc_exe_link(struct proc_inode *p, char *buf, size_t size)
 {
     (void)p;
     return (ssize_t)strlcpy(buf, current_process()->exe, size);
@@ -199,11 +199,9 @@ void proc_self_init(void)
     fd_link.link = fd_text;
     fd_link.follow = fd_follow;
     fdinfo_file.show = fdinfo_show;
-    add_link("/proc/self", self_link, NULL);
     add_link("/proc/thread-self", thread_self_link, NULL);
     add_link("/proc/mounts", mounts_link, NULL);
     add_link("/proc/net", net_link, NULL);
-    add_link("/proc/self/exe", exe_link, NULL);
     add_link("/proc/self/cwd", cwd_link, cwd_follow);
     add_link("/proc/self/root", root_link, root_follow);
     struct pnode *n = pnode_make("/proc/self/fd", S_IFDIR | 0500);

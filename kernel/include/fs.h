@@ -199,6 +199,8 @@ void chardev_register(struct chardev *d);
 // A file under /proc or /sys whose text a function writes at open. Parents are made.
 struct seqbuf;
 void proc_register(const char *path, u32 mode, void (*show)(struct seqbuf *s), ssize_t (*store)(const char *buf, size_t n));
+// `build` registers what it has when /proc or /sys are first looked into, which most programs never do.
+void proc_when_asked(void (*build)(void));
 void seq_printf(struct seqbuf *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void seq_write(struct seqbuf *s, const void *data, size_t n);
 int seq_tid(const struct seqbuf *s);                               // the TID of /proc/self/task/TID/..., else 1

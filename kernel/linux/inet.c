@@ -10,6 +10,7 @@
 #include "lwip/udp.h"
 
 #include "errno.h"
+#include "fs.h"
 #include "lib.h"
 #include "process.h"
 
@@ -59,7 +60,7 @@ void inet_init(void)
 {
     socket_family_register(K_AF_INET, create);
     socket_family_register(K_AF_INET6, create);
-    inet_proc_init();
+    proc_when_asked(inet_proc_init);
 }
 
 // --- Addresses ------------------------------------------------------------------------------------------------------------

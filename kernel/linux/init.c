@@ -125,7 +125,7 @@ int process_start_init(void)
     process_setup(p);
     the_process = p;
     futex_init();
-    procinfo_register();
+    proc_when_asked(procinfo_register);
     int err = enter_cwd(p);
     if (!err)
         err = open_stdio();
