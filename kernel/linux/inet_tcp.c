@@ -193,8 +193,10 @@ void tcp_offload(struct tcp_sock *t, struct tcp_pcb *pcb)
     t->real_mss = pcb->mss;
     struct netif *n = IP_IS_V4_VAL(pcb->remote_ip) ? ip_route(&pcb->local_ip, &pcb->remote_ip) : NULL;
     struct netdev *d = n ? netdev_of(n) : NULL;
-    if (d && d->tso && pcb->mss == d->mtu - 40 && !inet_is_ours(&pcb->remote_ip))
+    if (d && d->tso && pcb->mss == d->mtu - 40 && !inet_is_ours(&pcb->remote_ip)) {
+        pcb->net.wire_mss = pcb->mss;
         pcb->mss = (u16_t)(pcb->mss * OFFLOAD_SEGMENTS);
+    }
 }
 
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)

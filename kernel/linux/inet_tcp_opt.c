@@ -149,13 +149,16 @@ static void fill_info(const struct tcp_sock *t, struct info *i)
     for (const struct tcp_seg *s = p->unacked; s; s = s->next)
         i->unacked++;
     i->pmtu = mss + 40;
-    i->rtt = (u32)(p->sa >> 3) * TCP_SLOW_INTERVAL * 1000;
-    i->rttvar = (u32)(p->sv >> 2) * TCP_SLOW_INTERVAL * 1000;
+    i->ca_state = p->flags & TF_RTO ? 4 : p->flags & TF_INFR ? 3 : p->net.sacked ? 1 : 0;     // Loss, Recovery, Disorder, Open
+    i->sacked = p->net.nr_sacked;
+    i->total_retrans = p->net.total_again;
+    i->rtt = p->net.srtt;
+    i->rttvar = p->net.rttvar;
     i->snd_ssthresh = p->ssthresh / mss;
     i->snd_cwnd = MAX(p->cwnd / mss, 1);
     i->rcv_space = p->rcv_wnd;
     i->rcv_ssthresh = p->rcv_ann_wnd;
-    i->reordering = 3;
+    i->reordering = p->net.dupthresh ? p->net.dupthresh : 3;
 }
 
 static int get_tcp(const struct tcp_sock *t, int name, int *v)

@@ -67,11 +67,33 @@ edit() {
     grep -q "$3" "$dir/src/$1" || fail "$1 is not what the edits expect"
 }
 lookup='net_tcp_lookup(ip_current_src_addr(), tcphdr->src, ip_current_dest_addr(), tcphdr->dest'
-edit include/lwip/tcp.h 's/^  u16_t remote_port;/& struct tcp_pcb *hash_next, **hash_link;/' hash_next
+edit include/lwip/tcp.h 's/^  u16_t remote_port;/& struct tcp_pcb *hash_next, **hash_link; struct net_tcp net;/' hash_next
 edit include/lwip/priv/tcp_priv.h '/^#define TCP_REG_ACTIVE(npcb)/,/do {/ s/do {/do { net_tcp_hash(npcb);/' net_tcp_hash
 edit core/tcp.c '/^tcp_free(struct tcp_pcb \*pcb)/,/^{/ s/^{/{ net_tcp_unhash(pcb);/' net_tcp_unhash
 edit core/tcp_in.c "s/for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 0); pcb != NULL; pcb = NULL)/" 'dest, 0)'
 edit core/tcp_in.c "s/for (pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 1); pcb != NULL; pcb = NULL)/" 'dest, 1)'
+# Loss recovery, round-trip times and congestion control are net/recovery.c's.
+edit include/lwip/priv/tcp_priv.h 's/^  struct tcp_seg \*next;/& u32_t again_at;/' again_at
+edit include/lwip/priv/tcp_priv.h 's/(TF_NODELAY | TF_INFR)/(TF_NODELAY | TF_INFR | TF_RTO)/' 'TF_INFR | TF_RTO'
+edit core/tcp_in.c 's/^#define LWIP_TCP_CALC_INITIAL_CWND(mss).*/#define LWIP_TCP_CALC_INITIAL_CWND(mss) LWIP_MIN(10U * (mss), LWIP_MAX(2U * (mss), 14600U))/' 14600U
+edit core/tcp_in.c 's/if (pcb->dupacks > 3) {/if (0) {/' 'if (0) {'
+edit core/tcp_in.c 's/if (pcb->dupacks >= 3) {/net_tcp_dupack(pcb); if (0) {/' 'net_tcp_dupack(pcb)'
+edit core/tcp_in.c 's/^      if (pcb->flags & TF_INFR) {/      if (0 \&\& pcb->flags) {/' '0 && pcb->flags'
+edit core/tcp_in.c 's/pcb->rto = (s16_t)((pcb->sa >> 3) + pcb->sv);/pcb->rto = (s16_t)net_tcp_rto(pcb);/' 'net_tcp_rto(pcb)'
+edit core/tcp_in.c '/Update the congestion control variables/,/pcb->cwnd < pcb->ssthresh/ s/if (pcb->state >= ESTABLISHED) {/if (0 \&\& pcb->state) {/' '0 && pcb->state'
+edit core/tcp_in.c 's/^      pcb->polltmr = 0;/      net_tcp_acked(pcb, acked); pcb->polltmr = 0;/' 'net_tcp_acked(pcb, acked)'
+sample='{ net_tcp_sample(pcb, net_tcp_clock() - pcb->rttest); pcb->rttest = 0; }'
+edit core/tcp_in.c "s/if (pcb->rttest && TCP_SEQ_LT(pcb->rtseq, ackno)) {/if (pcb->rttest \&\& TCP_SEQ_LT(pcb->rtseq, ackno)) $sample if (0) {/" net_tcp_sample
+edit core/tcp_out.c 's/pcb->rttest = tcp_ticks;/pcb->rttest = net_tcp_clock();/' 'net_tcp_clock()'
+edit core/tcp_out.c '/^tcp_output_segment(/,/pcb->rtime < 0/ s/if (pcb->rtime < 0) {/net_tcp_sent(pcb); if (pcb->rtime < 0) {/' 'net_tcp_sent(pcb)'
+edit core/tcp_out.c '/^tcp_rexmit_rto_prepare(struct tcp_pcb \*pcb)/,/^{/ s/^{/{ return net_tcp_timed_out(pcb);/' 'net_tcp_timed_out(pcb)'
+edit core/tcp.c 's/pcb->state == SYN_SENT && pcb->nrtx >= TCP_SYNMAXRTX/net_tcp_gives_up(pcb)/' 'net_tcp_gives_up(pcb)'
+edit core/tcp.c 's/} else if (pcb->nrtx >= TCP_MAXRTX) {/} else if (0 \&\& pcb->nrtx) {/' '0 && pcb->nrtx'
+edit core/tcp.c 's/if (pcb->state != SYN_SENT) {\r\{0,1\}$/if (1) {/' 'if (1) {'
+edit core/tcp.c 's/int calc_rto = .*/int calc_rto = net_tcp_backoff(pcb);/' 'net_tcp_backoff(pcb)'
+edit core/tcp.c 's/pcb->ssthresh = eff_wnd >> 1;/(void)eff_wnd;/' '(void)eff_wnd'
+edit core/tcp.c 's/pcb->rto = 3000 /pcb->rto = LWIP_TCP_RTO_TIME /' 'pcb->rto = LWIP_TCP_RTO_TIME'
+
 # TCP never sends more than the interface takes, except where the device cuts segments itself: nothing to fragment.
 edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->mtu \&\& (p->tot_len > netif->mtu) \&\& proto != IP_PROTO_TCP)/' 'proto != IP_PROTO_TCP)'
 

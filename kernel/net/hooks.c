@@ -8,7 +8,9 @@
 #include "lwip/priv/tcp_priv.h"
 
 #include "errno.h"
+#include "lib.h"
 #include "net_priv.h"
+#include "recovery.h"
 
 // RFC 1122, section 4.2.3.9, and Linux's table icmp_err_convert (net/ipv4/icmp.c): the errno of a destination-unreachable code.
 static int unreachable_errno(u8 code)
@@ -65,10 +67,25 @@ static void evict_half_open(struct tcp_pcb_listen *l)
         tcp_abandon(oldest, 0);
 }
 
-int net_hook_tcp(struct tcp_pcb *pcb)
+static void options(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest)
 {
-    if (pcb->state != LISTEN)
+    u8 all[40];
+    const u8 *first = (const u8 *)(hdr + 1);
+    if (rest && len1 < len && len <= sizeof(all)) {       // they go on in a second buffer
+        memcpy(all, first, len1);
+        memcpy(all + len1, rest, len - len1);
+        first = all;
+    }
+    recovery_input(pcb, first, len, hdr->ackno);          // lwIP has brought the header's fields into host order
+}
+
+int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest)
+{
+    if (likely(pcb->state != LISTEN)) {
+        if (len && (TCPH_FLAGS(hdr) & TCP_ACK))
+            options(pcb, hdr, len, len1, rest);
         return ERR_OK;
+    }
     struct tcp_pcb_listen *l = (struct tcp_pcb_listen *)pcb;
     if (inet_syn_allowed && !inet_syn_allowed(l->callback_arg))
         return ERR_MEM;

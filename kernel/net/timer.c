@@ -11,6 +11,7 @@
 
 #include "net.h"
 #include "net_priv.h"
+#include "recovery.h"
 #include "time.h"
 
 #define MS 1000000ull
@@ -22,6 +23,7 @@ static void tcp_tick(struct timer *t)
     net_lock();
     net_reclaim();
     tcp_tmr();
+    recovery_tick();
     if (tcp_active_pcbs || tcp_tw_pcbs)
         timer_arm(t, clock_mono_ns() + TCP_TMR_INTERVAL * MS);
     net_unlock();

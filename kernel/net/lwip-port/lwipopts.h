@@ -96,7 +96,7 @@ extern u32 net_tcp_wnd, net_tcp_sndbuf;
 #define TCP_MSL 1000                          // TIME_WAIT: two seconds, as the list of them is searched
 #define TCP_TMR_INTERVAL 50                   // delayed acknowledgments 50 ms, retransmission in steps of 100 ms
 #define LWIP_TCP_RTO_TIME 1000                // RFC 6298
-#define TCP_MAXRTX 12                         // lwIP's most; Linux: net.ipv4.tcp_retries2 = 15
+#define TCP_MAXRTX 12                         // of zero window probes; data: net/recovery.c
 #define TCP_SYNMAXRTX 6                       // as net.ipv4.tcp_syn_retries
 #define LWIP_DISABLE_TCP_SANITY_CHECKS 1
 #define LWIP_CALLBACK_API 1
@@ -130,7 +130,8 @@ u32 net_tcp_isn(const void *local, u16 lport, const void *remote, u16 rport);
 #define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_tcp_isn(lip, lport, rip, rport)
 int net_hook_ip4(struct pbuf *p, struct netif *n);
 #define LWIP_HOOK_IP4_INPUT(p, n) net_hook_ip4(p, n)
-int net_hook_tcp(struct tcp_pcb *pcb);
-#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) (signed char)net_hook_tcp(pcb)
+int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) (signed char)net_hook_tcp(pcb, hdr, optlen, opt1len, opt2)
+#include "recovery.h"
 
 #endif

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loss recovery and congestion control of a connection (net/recovery.c, net/cubic.c), part of lwIP's struct tcp_pcb.
+#ifndef UNI_LWIP_RECOVERY_H
+#define UNI_LWIP_RECOVERY_H
+
+#include "types.h"
+
+struct tcp_pcb;
+
+// CUBIC's memory of the last loss (RFC 9438, section 4.1.2); bytes and milliseconds.
+struct net_cubic {
+    u32 w_max;                  // the window before the last reduction
+    u32 origin, k_ms;           // the plateau, and how long after epoch_ms it is reached
+    u32 w_est;                  // what Reno would have now
+    u64 epoch_ms;               // of the present stage of congestion avoidance; 0: it has not begun
+};
+
+// Flags of lwIP's tcp_seg.flags that it leaves free.
+#define NET_SEG_SACKED 0x20         // the peer holds it
+#define NET_SEG_AGAIN 0x40          // sent again in this recovery, when snd_nxt was tcp_seg.again_at
+
+struct net_tcp {
+    u32 srtt, rttvar;           // microseconds; 0: nothing measured yet
+    u32 recover;                // fast recovery ends when this is acknowledged
+    u32 cwnd;                   // in fast recovery: the window; pcb->cwnd is then how far tcp_output() may go
+    u32 sacked, nr_sacked;      // bytes and segments above lastack that the peer holds
+    u32 high_sacked;            // right edge of the highest of them
+    u32 dup_bytes;              // without SACK: what duplicate acknowledgments say has left the network
+    u32 prior_cwnd, prior_ssthresh, nr_again;   // to take a needless reduction back (RFC 3708)
+    u32 sent_tick, probe_end;   // tail loss probe (RFC 8985, section 7); 0: no probe is out
+    u32 total_again;            // segments sent again, ever
+    u16 wire_mss;               // where the device cuts segments: their size on the wire; else 0
+    u8 syn_retries;             // TCP_SYNCNT; 0: the default
+    u8 dupthresh;               // grows where the network reorders
+    bool probed, reno;
+    struct net_cubic cubic;
+};
+
+// Called from the places that fetch-lwip.sh edits.
+u32 net_tcp_clock(void);                            // microseconds, never 0
+void net_tcp_sample(struct tcp_pcb *pcb, u32 us);   // a round trip was measured
+int net_tcp_rto(struct tcp_pcb *pcb);               // the time-out, in TCP_SLOW_INTERVALs
+int net_tcp_backoff(struct tcp_pcb *pcb);           // the same after pcb->nrtx time-outs
+int net_tcp_timed_out(struct tcp_pcb *pcb);         // queues what is lost; ERR_OK, or ERR_VAL: not now
+int net_tcp_gives_up(struct tcp_pcb *pcb);          // after so many time-outs
+void net_tcp_dupack(struct tcp_pcb *pcb);
+void net_tcp_acked(struct tcp_pcb *pcb, u32 bytes); // new data was acknowledged; the queues are up to date
+void net_tcp_sent(struct tcp_pcb *pcb);
+
+#endif

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Selective acknowledgments as the sender sees them (RFC 2018, RFC 2883): which segments the peer holds already.
+#include "lwip/memp.h"
+#include "lwip/pbuf.h"
+
+#include "lib.h"
+#include "recovery.h"
+
+enum { OPT_END = 0, OPT_NOP = 1, OPT_SACK = 5 };
+#define MAX_BLOCKS 4
+
+struct block {
+    u32 left, right;
+};
+
+static u32 load_be32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
+
+// The number of blocks in the options.
+static u32 parse(const u8 *o, u32 len, struct block *b)
+{
+    for (u32 at = 0; at < len && o[at] != OPT_END;) {
+        if (o[at] == OPT_NOP) {
+            at++;
+            continue;
+        }
+        if (at + 2 > len || o[at + 1] < 2 || at + o[at + 1] > len)
+            return 0;
+        if (o[at] == OPT_SACK) {
+            u32 n = MIN((o[at + 1] - 2u) / 8, (u32)MAX_BLOCKS);
+            for (u32 i = 0; i < n; i++)
+                b[i] = (struct block){ load_be32(o + at + 2 + 8 * i), load_be32(o + at + 6 + 8 * i) };
+            return n;
+        }
+        at += o[at + 1];
+    }
+    return 0;
+}
+
+// Parts a long segment (one that the device cuts), so that what the peer holds and what it lacks are segments of their own.
+// False: no memory, or the device still reads it.
+static bool split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at)
+{
+    if (at == 0 || at >= s->len || seg_busy(s) || TCPH_HDRLEN_BYTES(s->tcphdr) != TCP_HLEN)
+        return false;
+    u32 rest = s->len - at, start = (u32)((u8 *)(s->tcphdr + 1) - (u8 *)s->p->payload);
+    struct pbuf *p = pbuf_alloc(PBUF_TRANSPORT, (u16_t)rest, PBUF_RAM);
+    struct tcp_seg *n = p ? memp_malloc(MEMP_TCP_SEG) : NULL;
+    if (!n) {
+        if (p)
+            pbuf_free(p);
+        return false;
+    }
+    pbuf_copy_partial(s->p, p->payload, (u16_t)rest, (u16_t)(start + at));
+    pbuf_add_header(p, TCP_HLEN);
+    *n = *s;
+    n->p = p;
+    n->len = (u16_t)rest;
+    n->tcphdr = p->payload;
+    memcpy(n->tcphdr, s->tcphdr, TCP_HLEN);
+    n->tcphdr->seqno = lwip_htonl(seg_seq(s) + at);
+    pcb->snd_queuelen = (u16_t)(pcb->snd_queuelen + 1 - pbuf_clen(s->p));
+    pbuf_realloc(s->p, (u16_t)(start + at));
+    pcb->snd_queuelen = (u16_t)(pcb->snd_queuelen + pbuf_clen(s->p));
+    s->len = (u16_t)at;
+    TCPH_UNSET_FLAG(s->tcphdr, TCP_FIN | TCP_PSH);
+    s->next = n;
+    return true;
+}
+
+// True when a segment was marked that was not before.
+static bool mark(struct tcp_pcb *pcb, u32 left, u32 right)
+{
+    bool fresh = false;
+    for (struct tcp_seg *s = pcb->unacked; s && TCP_SEQ_LT(seg_seq(s), right); s = s->next) {
+        u32 from = seg_seq(s), to = from + seg_len(s);
+        if ((s->flags & NET_SEG_SACKED) || TCP_SEQ_LEQ(to, left))
+            continue;
+        if (TCP_SEQ_LT(from, left)) {
+            split(pcb, s, left - from);       // the next turn meets the second half
+            continue;
+        }
+        if (TCP_SEQ_GT(to, right) && !split(pcb, s, right - from))
+            break;
+        s->flags |= NET_SEG_SACKED;
+        fresh = true;
+    }
+    return fresh;
+}
+
+bool sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, bool *dsack)
+{
+    struct block b[MAX_BLOCKS];
+    u32 n = parse(options, len, b);
+    bool fresh = false;
+    *dsack = n > 0 && (TCP_SEQ_LEQ(b[0].right, ackno) ||
+                       (n > 1 && TCP_SEQ_GEQ(b[0].left, b[1].left) && TCP_SEQ_LEQ(b[0].right, b[1].right)));
+    for (u32 i = *dsack; i < n; i++) {
+        if (!TCP_SEQ_LT(b[i].left, b[i].right) || TCP_SEQ_LEQ(b[i].left, ackno) || TCP_SEQ_GT(b[i].right, pcb->snd_nxt))
+            continue;                         // nonsense, or old
+        fresh |= mark(pcb, b[i].left, b[i].right);
+    }
+    if (fresh)
+        sack_recount(pcb);
+    return fresh;
+}
+
+void sack_recount(struct tcp_pcb *pcb)
+{
+    struct net_tcp *r = &pcb->net;
+    r->sacked = r->nr_sacked = 0;
+    for (const struct tcp_seg *s = pcb->unacked; s; s = s->next)
+        if (s->flags & NET_SEG_SACKED) {
+            r->sacked += seg_len(s);
+            r->nr_sacked++;
+            r->high_sacked = seg_seq(s) + seg_len(s);
+        }
+}
+
+void sack_forget(struct tcp_pcb *pcb)
+{
+    for (struct tcp_seg *s = pcb->unacked; s; s = s->next)
+        s->flags &= (u8)~NET_SEG_SACKED;
+    pcb->net.sacked = pcb->net.nr_sacked = 0;
+}
