@@ -102,19 +102,23 @@ def python_endings(text: str) -> dict[str, Ending]:
 
 
 def go_endings(text: str) -> dict[str, Ending]:
-    """Go's ``-test.v`` lines; what a failed test said stands before its end."""
-    found: dict[str, Ending] = {}
-    said = ""
+    """Go's ``-test.v`` lines. A test with parts fails when one of them does, for the same reason."""
+    status: dict[str, str] = {}
+    said: dict[str, str] = {}
+    current = ""
     for line in text.splitlines():
         end = re.match(r"\s*--- (PASS|FAIL|SKIP): (\S+)", line)
-        begin = re.match(r"=== RUN\s+(\S+)", line)
-        if begin:
-            found[begin[1]] = Ending("FAIL", "no end")
-            said = ""
+        now = re.match(r"=== (?:RUN|CONT|NAME)\s+(\S+)", line)
+        if now:
+            current = now[1]
+            status.setdefault(current, "FAIL")
         elif end:
-            found[end[2]] = Ending({"PASS": "ok", "FAIL": "FAIL", "SKIP": "skip"}[end[1]], said)
-        said = (said + line + "\n")[-4000:]
-    return found
+            current = end[2]
+            status[current] = {"PASS": "ok", "FAIL": "FAIL", "SKIP": "skip"}[end[1]]
+        else:
+            said[current] = (said.get(current, "") + line + "\n")[-4000:]
+    parts = {name: [said.get(other, "") for other in status if other == name or other.startswith(name + "/")] for name in status}
+    return {name: Ending(status[name], "".join(parts[name])) for name in status}
 
 
 def compare(name: str, linux: dict[str, Ending], uni: dict[str, Ending]) -> int:

@@ -29,13 +29,19 @@ QEMU_PORT, OUR_PORT = 7002, 7001
 
 @dataclass
 class Weather:
-    """What happens to frames: probabilities of each, both ways. ``mute_port`` drops what concerns one TCP port of the client."""
+    """What happens to frames: probabilities of each, both ways. ``mute_port`` drops what concerns one TCP port of the client.
+
+    ``delay`` is in seconds each way; ``rate`` in bytes a second each way (0: no limit), with room for ``queue`` bytes.
+    """
 
     loss: float = 0.0
     repeat: float = 0.0
     reorder: float = 0.0
     corrupt: float = 0.0
     mute_port: int = 0
+    delay: float = 0.0
+    rate: float = 0.0
+    queue: int = 1 << 17
 
 
 def enter_namespace() -> None:
@@ -61,6 +67,7 @@ class Wire:
         self.udp.setblocking(False)
         self.late: list[tuple[float, int, bool, bytes]] = []
         self.count = 0
+        self.busy_until = [0.0, 0.0]
         threading.Thread(target=self.run, daemon=True).start()
 
     def qemu(self, bus: str) -> list[str]:
@@ -92,11 +99,27 @@ class Wire:
             at = self.random.randrange(34, len(frame))
             frame = frame[:at] + bytes([frame[at] ^ (1 << self.random.randrange(8))]) + frame[at + 1:]
         for _index in range(2 if self.random.random() < weather.repeat else 1):
+            wait = self.bottleneck(to_guest, len(frame)) + weather.delay
+            if wait < 0:
+                continue
             if self.random.random() < weather.reorder:
+                wait += self.random.uniform(0.001, 0.02)
+            if wait:
                 self.count += 1
-                heapq.heappush(self.late, (time.monotonic() + self.random.uniform(0.001, 0.02), self.count, to_guest, frame))
+                heapq.heappush(self.late, (time.monotonic() + wait, self.count, to_guest, frame))
             else:
                 self.send(to_guest, frame)
+
+    def bottleneck(self, to_guest: bool, size: int) -> float:
+        """Seconds that a frame waits for those before it where the wire is slow; far below zero where the queue is full."""
+        weather, now = self.weather, time.monotonic()
+        if not weather.rate:
+            return 0.0
+        free = max(now, self.busy_until[to_guest])
+        if (free - now) * weather.rate + size > weather.queue:
+            return -1e9
+        self.busy_until[to_guest] = free + size / weather.rate
+        return self.busy_until[to_guest] - now
 
     def run(self) -> None:
         while True:
