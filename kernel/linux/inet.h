@@ -47,6 +47,7 @@ struct tcp_sock {
     enum tcp_phase phase;
     int error;                  // until there is a socket to hold it
     bool bound, fin_received, shut_rd, shut_wr, nospace, cork, nodelay, quickack, ever_connected;
+    bool reno;                  // TCP_CONGESTION; else CUBIC
     bool untold;                // connect() has not said yet how the attempt ended
     // Received and not yet read: pbufs linked through `next`, their tot_len is not used.
     struct pbuf *rx_head, *rx_tail;

@@ -244,6 +244,8 @@ static void inherit(struct tcp_sock *t, const struct tcp_sock *l)
     t->user_timeout = l->user_timeout;
     t->maxseg = l->maxseg;
     t->linger2 = l->linger2;
+    t->syncnt = l->syncnt;
+    t->reno = l->reno;
 }
 
 static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)

@@ -33,6 +33,8 @@ void tcp_apply_options(struct tcp_sock *t)
     pcb->keep_idle = t->keep_idle * 1000;
     pcb->keep_intvl = t->keep_intvl * 1000;
     pcb->keep_cnt = t->keep_cnt;
+    pcb->net.reno = t->reno;
+    pcb->net.syn_retries = (u8)t->syncnt;
     pcb->ttl = t->opt.ttl;
     pcb->tos = t->opt.tos;
 }
@@ -87,6 +89,21 @@ static int set_tcp(struct tcp_sock *t, int name, int v)
     }
 }
 
+static int set_congestion(struct tcp_sock *t, const char *name, u32 len)
+{
+    if (len == 0)
+        return -EINVAL;
+    len = (u32)strnlen(name, len);
+    bool reno = len == 4 && memcmp(name, "reno", 4) == 0;
+    if (!reno && (len != 5 || memcmp(name, "cubic", 5) != 0))
+        return -ENOENT;
+    net_lock();
+    t->reno = reno;
+    tcp_apply_options(t);
+    net_unlock();
+    return 0;
+}
+
 int tcp_op_setopt(struct socket *s, int level, int name, const void *val, u32 len)
 {
     struct tcp_sock *t = s->priv;
@@ -99,7 +116,7 @@ int tcp_op_setopt(struct socket *s, int level, int name, const void *val, u32 le
         return err == 1 ? -ENOPROTOOPT : err;
     }
     if (name == O_CONGESTION)
-        return len >= 4 && memcmp(val, "reno", 4) == 0 ? 0 : len >= 5 && memcmp(val, "cubic", 5) == 0 ? 0 : -ENOENT;
+        return set_congestion(t, val, len);
     int err = sockopt_int(val, len, &v);
     if (err)
         return err;
@@ -191,7 +208,7 @@ int tcp_op_getopt(struct socket *s, int level, int name, void *val, u32 *len)
     }
     if (name == O_CONGESTION) {
         *len = MIN(*len, 16u);                // TCP_CA_NAME_MAX
-        memcpy(val, "reno\0\0\0\0\0\0\0\0\0\0\0", *len);
+        memcpy(val, t->reno ? "reno\0\0\0\0\0\0\0\0\0\0\0" : "cubic\0\0\0\0\0\0\0\0\0\0", *len);
         return 0;
     }
     net_lock();

@@ -168,6 +168,24 @@ def storm(line: wire.Wire) -> None:
 
 
 @test
+def outage(line: wire.Wire) -> None:
+    """The wire is cut in the middle of a download for longer than a dozen of the shortest time-outs; the connection survives."""
+    pattern = bytes(range(256)) * 257
+    with socket.create_connection((GUEST, SOURCE), 60) as peer:
+        peer.settimeout(60)
+        at = 0
+        for cut in (3.0, 5.0):
+            line.weather = Weather(loss=1.0)
+            time.sleep(cut)
+            line.weather = Weather()
+            goal = at + (1 << 20)
+            while at < goal:
+                piece = peer.recv(65536)
+                assert piece and piece == pattern[at % 256:at % 256 + len(piece)], f"wrong bytes near {at}"
+                at += len(piece)
+
+
+@test
 def slow_reader(line: wire.Wire) -> None:
     """A client that takes a few bytes at a time does not hold up the others, and gets the right bytes."""
     with socket.socket() as slow:

@@ -7,9 +7,10 @@ import faulthandler
 import sys
 import time
 import unittest
-from test import support
 from types import TracebackType
 from typing import Any
+
+from test import support
 
 
 class Lines(unittest.TestResult):
