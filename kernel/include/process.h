@@ -13,6 +13,7 @@ struct path_k;
 
 #define NOFILE_MAX 1048576u
 #define RLIM_NR 16
+enum { RLIMIT_CPU_K = 0, RLIMIT_FSIZE_K = 1, RLIMIT_NICE_K = 13, RLIMIT_RTPRIO_K = 14 };
 
 struct rlimit_k {
     u64 soft, hard;
@@ -63,6 +64,8 @@ struct process {
     struct waitq stop_wait;     // SIGCONT
     bool stopped;
     u64 dead_cpu_ns;            // of threads that are gone
+    u64 dead_uticks, dead_sticks;
+    struct cputime_prev shown;  // what was reported last of user and system time
     u64 dead_nvcsw, dead_nivcsw, dead_minflt, dead_majflt;
     struct itimer *itimers;     // linux/itimer.c
     u64 cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
@@ -94,6 +97,10 @@ struct thread *process_find_thread(int tid);          // thread_lock held; NULL:
 void process_thread_exit(int code) NORETURN;          // the current thread; the last one ends the process
 int process_end_other_threads(void);                  // execve; -EAGAIN when another thread does the same or the process ends
 u64 process_cpu_ns(struct process *p);                // all threads, also those that ended
+// User and system time, ns: the exact sum divided as the samples say. t NULL: of the whole process (linux/usage.c).
+struct cputime { u64 user, system; };
+struct cputime cputime_of(struct process *p, struct thread *t);
+void rlimit_cpu_check(struct process *p);             // on the way back to the program: SIGXCPU, SIGKILL
 bool process_in_group(const struct process *p, u32 gid);
 bool process_capable(int cap);                        // CAP_*
 const char *signal_name(int sig);                     // "SIGSEGV"; NULL when there is none of that number

@@ -60,6 +60,10 @@ struct thread {
     u64 restart_arg[4];
     void *wait_data;            // of the sleeping subsystem
     u32 sched_policy, sched_prio;
+    u32 prio, pi_prio;          // what the run queue goes by: 0, or 1..99 for real time; and what waiters for its locks lend it
+    bool reset_on_fork;         // SCHED_RESET_ON_FORK
+    u32 uticks, sticks;         // samples that found it in the program, in the kernel
+    struct cputime_prev { u64 user, system; } shown;    // what was reported last: never goes back
     u64 timer_slack;
     int exit_code;              // wait status
     bool cpu_timers;            // a CPU-time timer may have to be checked at the next tick
@@ -77,10 +81,17 @@ struct cpu {
     struct thread *idle;
     spinlock_t rq_lock;         // guards the run queue below
     struct list rq;
-    u32 nr_running;
+    struct list rt_rq;          // real-time threads, the highest priority first
+    u32 nr_running;             // on both
+    u64 rt_period, rt_used;     // ns: start of the present period, real-time threads' share of it
+    bool irq_from_user;         // the last timer interrupt came while the program ran
     struct thread *fpu_owner;   // whose FPU state the registers hold
     struct thread *dead;        // a thread whose stack waits to be freed
 };
+
+enum { POLICY_OTHER = 0, POLICY_FIFO = 1, POLICY_RR = 2, POLICY_BATCH = 3, POLICY_IDLE = 5 };
+#define RR_SLICE_NS (100 * 1000000ull)
+static inline bool policy_realtime(u32 policy) { return policy == POLICY_FIFO || policy == POLICY_RR; }
 
 #define NR_CPUS 1
 extern struct cpu cpus[NR_CPUS];        // sched/thread.c; arch points each CPU's GS base at its own before anything else runs
@@ -109,6 +120,7 @@ struct thread *kthread_create(const char *name, void (*fn)(void *), void *arg); 
 struct thread *thread_create_user(struct process *p, const struct regs *regs);     // not yet runnable
 void thread_wake(struct thread *t);             // from any context
 void thread_yield(void);
+void sched_set_prio(struct thread *t);          // after a change of sched_policy, sched_prio or pi_prio
 void schedule(void);                            // gives the CPU away; the caller has set its state
 void thread_exit(void) NORETURN;                // the end of the current thread; its stack is freed by the next one
 bool sched_others_runnable(void);

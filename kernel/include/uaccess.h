@@ -16,6 +16,7 @@ size_t copy_from_user_partial(void *dst, uptr src, size_t n);   // bytes copied 
 size_t copy_to_user_partial(uptr dst, const void *src, size_t n);
 int clear_user(uptr dst, size_t n);
 ssize_t strncpy_from_user(char *dst, uptr src, size_t size);    // length without NUL; -ENAMETOOLONG when size is too small; -EFAULT
+int user_tail_zero(uptr p, u64 known, u64 size);        // a structure newer than ours: -E2BIG unless the bytes from known on are 0
 int user_read_u32(uptr p, u32 *out);
 int user_read_u64(uptr p, u64 *out);
 int user_write_u32(uptr p, u32 v);

@@ -248,16 +248,22 @@ long sys_readahead(struct regs *r)
 
 // --- Size and space -----------------------------------------------------------------------------------------------------
 
+static bool too_large(const struct inode *i, u64 size)
+{
+    if (size <= current_process()->rlim[RLIMIT_FSIZE_K].soft || size <= i->size)
+        return false;
+    signal_thread(current(), 25, NULL);         // SIGXFSZ
+    return true;
+}
+
 static long truncate_inode(struct inode *i, u64 size)
 {
     struct setattr a = { .valid = ATTR_SIZE, .size = size };
     u32 seals = inode_seals(i);
     if (!S_ISREG(i->mode) || !i->ops->setattr)
         return -EINVAL;
-    if (size > current_process()->rlim[1].soft && size > i->size) {     // RLIMIT_FSIZE
-        signal_thread(current(), 25, NULL);                             // SIGXFSZ
+    if (too_large(i, size))
         return -EFBIG;
-    }
     if ((size < i->size && (seals & F_SEAL_SHRINK)) || (size > i->size && (seals & F_SEAL_GROW)))
         return -EPERM;
     mutex_lock(&i->lock);
@@ -322,6 +328,8 @@ long sys_fallocate(struct regs *r)
         ret = -EFBIG;
     } else if (inode_seals(i) & (F_SEAL_WRITE | (mode & FALLOC_FL_KEEP_SIZE ? 0 : F_SEAL_GROW))) {
         ret = -EPERM;
+    } else if (!(mode & FALLOC_FL_KEEP_SIZE) && too_large(i, (u64)(off + len))) {
+        ret = -EFBIG;
     } else {
         ret = -EOPNOTSUPP;
         if (i->ops->fallocate) {

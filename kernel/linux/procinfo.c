@@ -17,6 +17,7 @@
 struct thread_view {
     int tid;
     char name[16], state;
+    struct cputime cpu;
     u64 cpu_ns, minflt, majflt, nvcsw, nivcsw, blocked, pending, affinity;
     i32 nice;
     u32 policy, prio;
@@ -35,6 +36,7 @@ static bool view_thread(int tid, struct thread_view *v)
         memcpy(v->name, t->name, sizeof(v->name));
         v->state = p->stopped ? 'T' : t->state == T_SLEEPING ? (t->sleep_intr ? 'S' : 'D') : 'R';
         v->cpu_ns = thread_cpu_ns(t);
+        v->cpu = cputime_of(p, t);
         v->minflt = t->minflt, v->majflt = t->majflt;
         v->nvcsw = t->nvcsw, v->nivcsw = t->nivcsw;
         v->blocked = t->sigmask, v->pending = t->pending.set, v->affinity = t->affinity & (BIT(NR_CPUS) - 1);
@@ -66,10 +68,11 @@ static void show_stat(struct seqbuf *s)
     if (!view_thread(MAX(seq_tid(s), 1), &v))
         return;
     action_sets(p, &ignored, &caught);
-    u64 ns = is_process(s) ? process_cpu_ns(the_process) : v.cpu_ns;
+    struct cputime c = is_process(s) ? cputime_of(the_process, NULL) : v.cpu;
     int prio = v.policy == 1 || v.policy == 2 ? -1 - (int)v.prio : 20 + v.nice;
     seq_printf(s, "%d (%s) %c 0 1 1 1025 1 4194560 ", v.tid, v.name, v.state);
-    seq_printf(s, "%lu 0 %lu 0 %lu 0 0 0 ", (unsigned long)v.minflt, (unsigned long)v.majflt, (unsigned long)(ns / NS_PER_TICK));
+    seq_printf(s, "%lu 0 %lu 0 %lu %lu 0 0 ", (unsigned long)v.minflt, (unsigned long)v.majflt,
+               (unsigned long)(c.user / NS_PER_TICK), (unsigned long)(c.system / NS_PER_TICK));
     seq_printf(s, "%d %d %u 0 %lu ", prio, v.nice, p->nr_threads, (unsigned long)(p->start_ns / NS_PER_TICK));
     seq_printf(s, "%lu %lu %lu ", (unsigned long)(p->mm.total_pages * PAGE_SIZE), (unsigned long)(p->mm.anon_pages + p->mm.file_pages),
                (unsigned long)p->rlim[5].soft);

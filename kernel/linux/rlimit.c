@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Limits, usage and priorities: getrlimit(2), prlimit(2), getrusage(2), times(2), getpriority(2), ioprio_set(2).
+// Limits and priorities: getrlimit(2), prlimit(2), getpriority(2), ioprio_set(2).
 #include "boot.h"
 #include "errno.h"
 #include "lib.h"
@@ -13,9 +13,6 @@
 
 #define RLIM_INF (~0ull)
 #define CAP_SYS_RESOURCE_K 24
-#define RUSAGE_SELF_K 0
-#define RUSAGE_CHILDREN_K (-1)
-#define RUSAGE_THREAD_K 1
 
 static const char *const limit_names[RLIM_NR] = {
     "cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending", "msgqueue",
@@ -124,110 +121,70 @@ long sys_prlimit64(struct regs *r)
     return r->arg[3] ? copy_to_user(r->arg[3], &old, sizeof(old)) : 0;
 }
 
-// --- usage ------------------------------------------------------------------------------------------------------------
-struct rusage_k {
-    i64 utime[2], stime[2];         // seconds, microseconds
-    i64 maxrss, ixrss, idrss, isrss, minflt, majflt, nswap, inblock, oublock, msgsnd, msgrcv, nsignals, nvcsw, nivcsw;
-};
-
-static void add_thread(struct rusage_k *u, const struct thread *t)
-{
-    u->minflt += (i64)t->minflt;
-    u->majflt += (i64)t->majflt;
-    u->nvcsw += (i64)t->nvcsw;
-    u->nivcsw += (i64)t->nivcsw;
-}
-
-long sys_getrusage(struct regs *r)
-{
-    struct process *p = the_process;
-    struct rusage_k u;
-    int who = (int)r->arg[0];
-    u64 ns = 0;
-    if (who != RUSAGE_SELF_K && who != RUSAGE_CHILDREN_K && who != RUSAGE_THREAD_K)
-        return -EINVAL;
-    memset(&u, 0, sizeof(u));
-    if (who == RUSAGE_THREAD_K) {
-        ns = thread_cpu_ns(current());
-        add_thread(&u, current());
-    } else if (who == RUSAGE_SELF_K) {
-        ns = process_cpu_ns(p);
-        spin_lock(&p->thread_lock);
-        u.minflt = (i64)p->dead_minflt;
-        u.majflt = (i64)p->dead_majflt;
-        u.nvcsw = (i64)p->dead_nvcsw;
-        u.nivcsw = (i64)p->dead_nivcsw;
-        for (struct list *l = p->threads.next; l != &p->threads; l = l->next)
-            add_thread(&u, list_entry(l, struct thread, proc_node));
-        spin_unlock(&p->thread_lock);
-    }
-    if (who != RUSAGE_CHILDREN_K)
-        u.maxrss = (i64)((p->mm.anon_pages + p->mm.file_pages) * (PAGE_SIZE / 1024));
-    u.utime[0] = (i64)(ns / NSEC_PER_SEC);
-    u.utime[1] = (i64)(ns % NSEC_PER_SEC / 1000);
-    return copy_to_user(r->arg[1], &u, sizeof(u));
-}
-
-// Clock ticks (100 a second) since boot; all of the process's time counts as user time.
-long sys_times(struct regs *r)
-{
-    i64 t[4] = { (i64)(process_cpu_ns(the_process) / 10000000), 0, 0, 0 };
-    if (r->arg[0] && copy_to_user(r->arg[0], t, sizeof(t)))
-        return -EFAULT;
-    return (long)(clock_mono_ns() / 10000000);
-}
-
 // --- priorities -------------------------------------------------------------------------------------------------------
-// The thread that a number means to getpriority and setpriority, thread_lock taken; NULL (no lock): none. For a process or its
-// owner Linux takes every thread; here the calling one stands for them.
-static struct thread *priority_target(int which, u32 who)
+// Does a number mean this thread to getpriority and setpriority? PRIO_PROCESS means single threads on Linux, whatever POSIX says; the
+// group and the user mean all of them.
+static bool priority_means(const struct thread *t, int which, u32 who)
 {
-    struct process *p = the_process;
-    spin_lock(&p->thread_lock);
-    struct thread *t = NULL;
-    if (which == 0 && who != 0)
-        t = process_find_thread((int)who);
-    else if (who == 0 || (which == 1 && (int)who == p->pid) || (which == 2 && who == p->uid))
-        t = current();
-    if (!t)
-        spin_unlock(&p->thread_lock);
-    return t;
+    const struct process *p = the_process;
+    if (which == 0)
+        return who ? t->tid == (int)who : t == current();
+    return which == 1 ? !who || (int)who == p->pid : !who || who == p->uid;
 }
 
 static bool who_is_self(int which, u32 who)
 {
-    struct thread *t = priority_target(which, who);
-    if (t)
-        spin_unlock(&the_process->thread_lock);
-    return t != NULL;
+    struct process *p = the_process;
+    bool found = false;
+    spin_lock(&p->thread_lock);
+    for (struct list *l = p->threads.next; l != &p->threads; l = l->next)
+        found |= priority_means(list_entry(l, struct thread, proc_node), which, who);
+    spin_unlock(&p->thread_lock);
+    return found;
 }
 
 long sys_getpriority(struct regs *r)
 {
+    struct process *p = the_process;
     int which = (int)r->arg[0];
+    long best = -ESRCH;
     if (which < 0 || which > 2)
         return -EINVAL;
-    struct thread *t = priority_target(which, (u32)r->arg[1]);
-    if (!t)
-        return -ESRCH;
-    long v = 20 - t->nice;
-    spin_unlock(&the_process->thread_lock);
-    return v;
+    spin_lock(&p->thread_lock);
+    for (struct list *l = p->threads.next; l != &p->threads; l = l->next) {
+        const struct thread *t = list_entry(l, struct thread, proc_node);
+        if (priority_means(t, which, (u32)r->arg[1]))
+            best = MAX(best, 20 - t->nice);
+    }
+    spin_unlock(&p->thread_lock);
+    return best;
+}
+
+bool may_renice(int from, int to)
+{
+    return to >= from || process_capable(CAP_SYS_NICE_K) || (u64)(20 - to) <= the_process->rlim[RLIMIT_NICE_K].soft;
 }
 
 long sys_setpriority(struct regs *r)
 {
-    int which = (int)r->arg[0], nice = (int)r->arg[2];
+    struct process *p = the_process;
+    int which = (int)r->arg[0], nice = MAX(-20, MIN(19, (int)r->arg[2]));
+    long err = -ESRCH;
     if (which < 0 || which > 2)
         return -EINVAL;
-    struct thread *t = priority_target(which, (u32)r->arg[1]);
-    if (!t)
-        return -ESRCH;
-    nice = MAX(-20, MIN(19, nice));
-    long err = nice < t->nice && !process_capable(23) ? -EACCES : 0;    // CAP_SYS_NICE
-    if (!err)
-        t->nice = nice;
-    spin_unlock(&the_process->thread_lock);
+    spin_lock(&p->thread_lock);
+    for (struct list *l = p->threads.next; l != &p->threads; l = l->next) {
+        struct thread *t = list_entry(l, struct thread, proc_node);
+        if (!priority_means(t, which, (u32)r->arg[1]))
+            continue;
+        if (may_renice(t->nice, nice)) {
+            t->nice = nice;
+            err = err == -ESRCH ? 0 : err;
+        } else {
+            err = -EACCES;
+        }
+    }
+    spin_unlock(&p->thread_lock);
     return err;
 }
 

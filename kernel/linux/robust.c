@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Robust lists: what a thread's locks say when it ends holding them (Documentation/locking/robust-futex-ABI).
-#include <linux/futex.h>
 #include "errno.h"
 #include "futex.h"
 #include "process.h"
@@ -50,7 +49,7 @@ static void owner_died(uptr addr, u32 tid, bool pi, bool pending)
         if (user_cmpxchg_u32(addr, val, new, &seen))
             return;
         if (seen == val) {
-            if (val & FUTEX_WAITERS)
+            if (!pi && (val & FUTEX_WAITERS))
                 futex_wake_addr(addr, 1);
             return;
         }

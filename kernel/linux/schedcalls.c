@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// sched(7): policies are remembered and checked, the scheduler itself goes by niceness; sched_setaffinity(2), getcpu(2), membarrier(2).
+// sched(7): policies, priorities; sched_setaffinity(2), getcpu(2), membarrier(2).
 #include "errno.h"
 #include "lib.h"
 #include "process.h"
+#include "rlimit.h"
 #include "syscalls.h"
 #include "time.h"
 #include "uaccess.h"
 
-#define CAP_SYS_NICE_K 23
-enum { POLICY_OTHER = 0, POLICY_FIFO = 1, POLICY_RR = 2, POLICY_BATCH = 3, POLICY_IDLE = 5 };
 #define RESET_ON_FORK 0x40000000u
+#define KEEP_POLICY 0x08u           // SCHED_FLAG_KEEP_POLICY, SCHED_FLAG_KEEP_PARAMS
+#define KEEP_PARAMS 0x10u
 
 // thread_lock is taken; the caller releases it. NULL (and no lock): no such thread.
 static struct thread *target(int tid)
@@ -34,30 +35,42 @@ long sys_sched_yield(struct regs *r)
     return 0;
 }
 
-static bool realtime(u32 policy) { return policy == POLICY_FIFO || policy == POLICY_RR; }
-
 static long check_policy(u32 policy, int prio)
 {
     if (policy > POLICY_IDLE || policy == 4)
         return -EINVAL;
-    if (realtime(policy) ? prio < 1 || prio > 99 : prio != 0)
-        return -EINVAL;
-    if (realtime(policy) && !process_capable(CAP_SYS_NICE_K))
-        return -EPERM;
-    return 0;
+    return policy_realtime(policy) ? (prio < 1 || prio > 99 ? -EINVAL : 0) : prio ? -EINVAL : 0;
 }
 
-static long set_policy(int tid, u32 policy, int prio)
+// Linux, user_check_sched_setscheduler(): what may be done without CAP_SYS_NICE.
+static bool may_change(const struct thread *t, u32 policy, u32 prio, bool reset)
 {
-    if (tid < 0)
-        return -EINVAL;
+    u64 limit = the_process->rlim[RLIMIT_RTPRIO_K].soft;
+    if (process_capable(CAP_SYS_NICE_K))
+        return true;
+    if (policy_realtime(policy) && ((policy != t->sched_policy && !limit) || (prio > t->sched_prio && prio > limit)))
+        return false;
+    if (t->sched_policy == POLICY_IDLE && policy != POLICY_IDLE && !may_renice(20, t->nice))
+        return false;
+    return reset || !t->reset_on_fork;
+}
+
+// nice NULL: stays.
+static long set_policy(int tid, u32 policy, int prio, bool reset, const int *nice)
+{
     struct thread *t = target(tid);
     if (!t)
         return -ESRCH;
     long err = check_policy(policy, prio);
+    if (!err && (!may_change(t, policy, (u32)prio, reset) || (nice && !may_renice(t->nice, *nice))))
+        err = -EPERM;
     if (!err) {
         t->sched_policy = policy;
         t->sched_prio = (u32)prio;
+        t->reset_on_fork = reset;
+        if (nice)
+            t->nice = *nice;
+        sched_set_prio(t);
     }
     done();
     return err;
@@ -70,7 +83,9 @@ long sys_sched_setscheduler(struct regs *r)
         return -EINVAL;
     if (user_read_u32(r->arg[2], &prio))
         return -EFAULT;
-    return set_policy((int)r->arg[0], (u32)r->arg[1] & ~RESET_ON_FORK, (int)prio);
+    if ((int)r->arg[0] < 0)
+        return -EINVAL;
+    return set_policy((int)r->arg[0], (u32)r->arg[1] & ~RESET_ON_FORK, (int)prio, r->arg[1] & RESET_ON_FORK, NULL);
 }
 
 long sys_sched_setparam(struct regs *r)
@@ -84,8 +99,9 @@ long sys_sched_setparam(struct regs *r)
     if (!t)
         return -ESRCH;
     u32 policy = t->sched_policy;
+    bool reset = t->reset_on_fork;
     done();
-    return set_policy((int)r->arg[0], policy, (int)prio);
+    return set_policy((int)r->arg[0], policy, (int)prio, reset, NULL);
 }
 
 long sys_sched_getparam(struct regs *r)
@@ -107,7 +123,7 @@ long sys_sched_getscheduler(struct regs *r)
     struct thread *t = target((int)r->arg[0]);
     if (!t)
         return -ESRCH;
-    long policy = t->sched_policy;
+    long policy = t->sched_policy | (t->reset_on_fork ? RESET_ON_FORK : 0);
     done();
     return policy;
 }
@@ -115,13 +131,13 @@ long sys_sched_getscheduler(struct regs *r)
 long sys_sched_get_priority_max(struct regs *r)
 {
     u32 p = (u32)r->arg[0];
-    return p > 6 || p == 4 ? -EINVAL : realtime(p) ? 99 : 0;
+    return p > 6 || p == 4 ? -EINVAL : policy_realtime(p) ? 99 : 0;
 }
 
 long sys_sched_get_priority_min(struct regs *r)
 {
     u32 p = (u32)r->arg[0];
-    return p > 6 || p == 4 ? -EINVAL : realtime(p) ? 1 : 0;
+    return p > 6 || p == 4 ? -EINVAL : policy_realtime(p) ? 1 : 0;
 }
 
 long sys_sched_rr_get_interval(struct regs *r)
@@ -131,7 +147,7 @@ long sys_sched_rr_get_interval(struct regs *r)
     struct thread *t = target((int)r->arg[0]);
     if (!t)
         return -ESRCH;
-    u64 ns = t->sched_policy == POLICY_RR ? 100000000 : t->sched_policy == POLICY_FIFO ? 0 : 4000000;
+    u64 ns = t->sched_policy == POLICY_RR ? RR_SLICE_NS : t->sched_policy == POLICY_FIFO ? 0 : 4000000;
     done();
     return timespec_to_user(r->arg[1], ns);
 }
@@ -150,25 +166,30 @@ long sys_sched_setattr(struct regs *r)
     struct sched_attr_k a;
     if (!r->arg[1] || (int)r->arg[0] < 0 || r->arg[2])
         return -EINVAL;
+    u32 size;
+    if (user_read_u32(r->arg[1], &size))
+        return -EFAULT;
+    size = size ? size : sizeof(a);
+    if (size < sizeof(a) || size > PAGE_SIZE) {
+        (void)user_write_u32(r->arg[1], sizeof(a));
+        return -E2BIG;
+    }
     if (copy_from_user(&a, r->arg[1], sizeof(a)))
         return -EFAULT;
-    if (a.size && a.size < sizeof(a))
-        return -E2BIG;
-    if (a.policy == 6)              // SCHED_DEADLINE: there is no admission control
+    int err = user_tail_zero(r->arg[1], sizeof(a), size);
+    if (err)
+        return err;
+    if ((i32)a.policy < 0 || (a.flags & ~0x7full))
+        return -EINVAL;
+    struct thread *t = target((int)r->arg[0]);
+    if (!t)
+        return -ESRCH;
+    u32 policy = a.flags & KEEP_POLICY ? t->sched_policy : a.policy, prio = a.flags & KEEP_PARAMS ? t->sched_prio : a.priority;
+    int nice = a.flags & KEEP_PARAMS ? t->nice : MAX(-20, MIN(19, a.nice));
+    done();
+    if (policy == 6)                // SCHED_DEADLINE: there is no admission control
         return -EPERM;
-    long err = set_policy((int)r->arg[0], a.policy, (int)a.priority);
-    struct thread *t = err ? NULL : target((int)r->arg[0]);
-    if (t) {
-        if (!realtime(a.policy)) {
-            int nice = MAX(-20, MIN(19, a.nice));
-            if (nice < t->nice && !process_capable(CAP_SYS_NICE_K))
-                err = -EPERM;
-            else
-                t->nice = nice;
-        }
-        done();
-    }
-    return err;
+    return set_policy((int)r->arg[0], policy, (int)prio, a.flags & 1, policy_realtime(policy) ? NULL : &nice);
 }
 
 long sys_sched_getattr(struct regs *r)
@@ -183,7 +204,8 @@ long sys_sched_getattr(struct regs *r)
     memset(&a, 0, sizeof(a));
     a.size = sizeof(a);
     a.policy = t->sched_policy;
-    a.nice = realtime(a.policy) ? 0 : t->nice;
+    a.flags = t->reset_on_fork;
+    a.nice = policy_realtime(a.policy) ? 0 : t->nice;
     a.priority = t->sched_prio;
     done();
     return copy_to_user(r->arg[1], &a, sizeof(a));

@@ -152,6 +152,8 @@ void signal_deliver(struct regs *r)
             process_thread_exit(p->exit_status);
         if (t->cpu_timers)
             cpu_timers_check(t);
+        if (unlikely(p->rlim[RLIMIT_CPU_K].soft != ~0ull))
+            rlimit_cpu_check(p);
         if (p->stopped)
             wait_while_stopped(p);
         while (deliver_one(t, r))

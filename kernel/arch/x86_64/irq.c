@@ -109,11 +109,11 @@ int irq_alloc_msi(void (*fn)(void *), void *arg, u64 *addr, u32 *data)
 void irq_dispatch(struct regs *r, u32 vector)
 {
     struct cpu *c = this_cpu();
-    (void)r;
     if (vector == VEC_SPURIOUS)
         return;
     c->irq_count++;
     if (vector == VEC_TIMER) {
+        c->irq_from_user = r->cs & 3;
         arch_timer_fired();
         timer_interrupt();
     } else {

@@ -40,6 +40,18 @@ int clear_user(uptr dst, size_t n)
     return user_range_ok(dst, n) && !clear_raw((void *)dst, n) ? 0 : -EFAULT;
 }
 
+int user_tail_zero(uptr p, u64 known, u64 size)
+{
+    for (; known < size; known++) {
+        u8 b;
+        if (copy_from_user(&b, p + known, 1))
+            return -EFAULT;
+        if (b)
+            return -E2BIG;
+    }
+    return 0;
+}
+
 ssize_t strncpy_from_user(char *dst, uptr src, size_t size)
 {
     if (src >= USER_MAX)
