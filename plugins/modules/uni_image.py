@@ -57,7 +57,10 @@ options:
       - What it says about entrypoint, environment, ports and so on holds unless it is set here.
     type: str
   entrypoint:
-    description: The program and its first arguments.
+    description:
+      - The program and its first arguments.
+      - The default is that of O(base), else O(elf), else the program that the first of O(packages) is named after
+        (C(nginx) of C(nginx-light)), else the first of C(/sbin/init), C(/init), C(/bin/init), C(/bin/sh) that is there.
     type: list
     elements: str
   cmd:

@@ -342,6 +342,13 @@ def test_packages_with_what_they_need_and_no_more(repository, assembled, root):
         "libweb_1.1_amd64.deb", "provider_1_amd64.deb", "script-tool_1_amd64.deb", "web_1%3a2.0_amd64.deb"]
 
 
+def test_a_package_runs_the_program_that_it_is_named_after(repository, assembled):
+    assert assembled(packages=("web",)).settings.entrypoint == ("/usr/bin/web",)
+    assert assembled(packages=("script-tool", "web"), cmd=("web",)).settings.entrypoint == ("/usr/bin/web",)
+    with pytest.raises(UsageError, match="no program to run"):
+        assembled(packages=("libweb",))
+
+
 def test_packages_four_passes(repository, root):
     spec = BuildSpec("web", packages=("web=1:2.0",), entrypoint=("web", "-x"))
     assert api.ensure_present(root, spec, check=True).changed

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def assemble(root: Root, spec: BuildSpec, scratch: Path, *, check: bool) -> Asse
     if settings.workdir != "/" and tree.resolve(settings.workdir) is None:
         # As in a Dockerfile, WORKDIR makes its directory.
         tree.add(settings.workdir, Entry("dir", 0o755))
-    settings = replace(settings, entrypoint=_check_entrypoint(tree, settings), cmd=_command(settings),
+    settings = replace(settings, entrypoint=_check_entrypoint(tree, settings, spec.packages), cmd=_command(settings),
                        user=_numeric_user(tree, settings.user))
     return Assembled(tree, f"sha256:{tree.digest()}", settings)
 
@@ -103,9 +103,9 @@ def _add_found(tree: Tree, target: str, found: Found) -> None:
     tree.add(target, Entry("file", 0o755, content=Content.of_file(found.path)))
 
 
-def _check_entrypoint(tree: Tree, settings: Settings) -> tuple[str, ...]:
+def _check_entrypoint(tree: Tree, settings: Settings, packages: Sequence[str]) -> tuple[str, ...]:
     """The entrypoint with an absolute path first; its interpreter and libraries are in the tree."""
-    words = settings.entrypoint or settings.cmd[:1] or _default_init(tree)
+    words = settings.entrypoint or settings.cmd[:1] or _of_package(tree, packages) or _default_init(tree)
     path = _look_up(tree, words[0], settings)
     _check_program(tree, path)
     return (path, *words[1:])
@@ -115,12 +115,24 @@ def _command(settings: Settings) -> tuple[str, ...]:
     return settings.cmd if settings.entrypoint else settings.cmd[1:]
 
 
+def _of_package(tree: Tree, packages: Sequence[str]) -> tuple[str, ...]:
+    """The program that the first package is named after: redis-server of redis-server, nginx of nginx-light."""
+    name = packages[0].partition("=")[0].partition(":")[0] if packages else ""
+    while name:
+        for directory in _PATH.split(":"):
+            path = tree.resolve(f"{directory}/{name}")
+            if path and tree.entries[path].kind == "file" and tree.entries[path].mode & 0o111:
+                return (f"{directory}/{name}",)
+        name = name.rpartition("-")[0]
+    return ()
+
+
 def _default_init(tree: Tree) -> tuple[str, ...]:
     for path in _INITS:
         if tree.resolve(path):
             return (path,)
     raise UsageError("the image says no program to run, and has none of " + ", ".join(_INITS),
-                     code="build.no_entrypoint", hint="set the entrypoint")
+                     code="build.no_entrypoint", hint="say which program it runs: --entrypoint, entrypoint:")
 
 
 def _look_up(tree: Tree, word: str, settings: Settings) -> str:
