@@ -98,7 +98,9 @@ options:
     description: Further lines of C(/etc/hosts), name to address.
     type: dict
   volumes:
-    description: Volumes, V(NAME:/path) or V(NAME:/path:ro). They outlive the VM.
+    description:
+      - Volumes, V(NAME:/path) or V(NAME:/path:ro). They outlive the VM.
+      - One that does not exist is created with the default size; M(uni.engine.uni_volume) creates one of any size.
     type: list
     elements: str
   tmpfs:

@@ -4,13 +4,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, GuestError, UniError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    ConflictError,
+    GuestError,
+    NotFoundError,
+    UniError,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
 from .conftest import Host
 
@@ -72,6 +79,24 @@ def test_four_passes(host: Host, state: str) -> None:
     assert api.ensure(host.root, spec, "absent", check=True).changed
     assert api.ensure(host.root, spec, "absent").changed
     assert not api.ensure(host.root, spec, "absent").changed
+
+
+def test_named_volumes_are_made_with_their_vm(host: Host) -> None:
+    spec = host.spec("web", "idle", volumes=["data:/data", "data2:/more:ro"])
+    check = api.ensure(host.root, spec, check=True)
+    assert [action.target for action in check.plan.actions if action.kind == "create"] == [
+        "volume/data", "volume/data2", "vm/web"]
+    assert volumes.find(host.root, "data") is None
+    assert api.ensure(host.root, spec).plan.describe() == check.plan.describe()
+    made = volumes.inspect(host.root, "data").created
+    assert not api.ensure(host.root, spec).changed
+    more = api.ensure(host.root, host.spec("web", "idle", volumes=["data:/data", "third:/data3"]))
+    assert "volume/third" in [action.target for action in more.plan.actions]
+    assert volumes.inspect(host.root, "data").created == made, "what was there is left alone"
+    api.stop(host.root, "web", grace=0.3)
+    shutil.rmtree(host.root.volumes / "third")
+    with pytest.raises(NotFoundError, match="third"):  # its data are lost: no empty one takes its place in silence
+        api.start(host.root, "web")
 
 
 def test_changes_live_or_by_restart(host: Host) -> None:

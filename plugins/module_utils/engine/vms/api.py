@@ -91,6 +91,7 @@ def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, 
         for spec in specs:
             if spec.name in plain:
                 plans[spec.name], image = _plan(root, spec, None, state, "auto", {})
+                _make_volumes(root, plans[spec.name])
                 vm = apply.create(root, spec, _with_disk(root, image), hold=stack)
                 fresh.append(vm)
                 yield vm
@@ -129,7 +130,33 @@ def _plan(root: Root, spec: VmSpec, vm: Vm | None, state: str, recreate: str,
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Wanted, plan_vm
 
     wanted = Wanted(state, str((image or {}).get("id", "")), recreate, comparisons)
-    return plan_vm(spec, observe(vm), wanted), image
+    plan = plan_vm(spec, observe(vm), wanted)
+    return _new_volumes(root, spec, plan) + plan, image
+
+
+def _new_volumes(root: Root, spec: VmSpec, plan: Plan) -> Plan:
+    """The volumes that a VM is given and that do not exist: they are created with it, as Docker's named volumes are.
+
+    Starting a VM whose volume has gone is another matter: that is an error, for its data are lost.
+    """
+    if not spec.values.get("volumes") or not {"create", "recreate", "update"} & {a.kind for a in plan.actions}:
+        return Plan()
+    from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
+
+    names = dict.fromkeys(entry.partition(":")[0] for entry in spec.values["volumes"] if not entry.startswith("/"))
+    missing = [volumes.VolumeSpec(name) for name in names if volumes.find(root, name) is None]
+    return Plan(tuple(action for volume in missing for action in volumes.plan_volume(volume, None).actions))
+
+
+def _make_volumes(root: Root, plan: Plan) -> list[str]:
+    """Create the volumes of a plan and give back the kinds of its other actions."""
+    for action in plan.actions:
+        kind, _slash, name = action.target.partition("/")
+        if kind == "volume":
+            from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
+
+            volumes.ensure_present(root, volumes.VolumeSpec(name))
+    return [action.kind for action in plan.actions if not action.target.startswith("volume/")]
 
 
 def _plan_state(vm: Vm, state: str) -> Plan:
@@ -143,9 +170,9 @@ def _plan_state(vm: Vm, state: str) -> Plan:
 def _apply_new(root: Root, spec: VmSpec, plan: Plan, image: Mapping[str, Any] | None, timeout: float | None) -> Vm:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
+    kinds = _make_volumes(root, plan)
     vm = apply.create(root, spec, _with_disk(root, image))
-    records.settle(root, [] if any(action.kind == "start" for action in plan.actions) else [vm])
-    kinds = [action.kind for action in plan.actions]
+    records.settle(root, [] if "start" in kinds else [vm])
     if "start" not in kinds:
         return vm
     try:
@@ -210,7 +237,10 @@ def _apply(root: Root, spec: VmSpec, vm: Vm, plan: Plan, image: Mapping[str, Any
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
     boot = timeout or apply.BOOT_SECONDS
+    _make_volumes(root, plan)
     for action in plan.actions:
+        if action.target.startswith("volume/"):
+            continue
         if action.kind == "remove":
             apply.remove(root, vm, force=True)
             return None
