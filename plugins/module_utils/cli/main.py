@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from ansible_collections.uni.engine.plugins.module_utils.cli import forward
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui
 from ansible_collections.uni.engine.plugins.module_utils.cli.registry import (
     ALIASES,
@@ -26,7 +27,6 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Un
 _PACKAGE = "ansible_collections.uni.engine.plugins.module_utils.cli.commands"
 _VALUED = ("--output", "--root", "--socket")  # options that may stand before the command and take a value
 _INTERRUPTED = 130
-HOST_SOCKET = "/var/lib/uni/run/unid.sock"
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -54,6 +54,14 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line; return the exit status."""
+    if "UNI_CONTROL" in os.environ:
+        from ansible_collections.uni.engine.plugins.module_utils.cli import control
+
+        return control.run(lambda: _run(argv))
+    return _run(argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     ui = Ui()
     try:
         return _dispatch(list(argv), ui)
@@ -88,9 +96,7 @@ def _dispatch(argv: list[str], ui: Ui) -> int:
         else:
             usage(sys.stdout if "--help" in leading or "-h" in leading else sys.stderr)
             return 0 if "--help" in leading or "-h" in leading else 2
-    leading = _with_daemon(leading, rest)
-    if "--socket" in leading:
-        return _forward(leading, rest)
+    choice, leading, rest = forward.take(leading, rest)
     if rest[0] == "__complete":
         from ansible_collections.uni.engine.plugins.module_utils.cli.commands.completion import complete
 
@@ -101,6 +107,12 @@ def _dispatch(argv: list[str], ui: Ui) -> int:
         usage(sys.stdout)
         return 0
     name, words = find(rest)
+    if not _wants_help([*leading, *words]) and not name.startswith("daemon "):
+        daemon = forward.way(choice, name)
+        if daemon is not None:
+            status = forward.go(daemon, [*leading, *rest])
+            if status is not None:
+                return status
     parser, function = load(name)
     if leading and "-h" not in leading and "--help" not in leading:
         words = [*leading, *words]
@@ -110,41 +122,9 @@ def _dispatch(argv: list[str], ui: Ui) -> int:
     return int(function(args, ui))
 
 
-def _with_daemon(leading: list[str], rest: list[str]) -> list[str]:
-    """Use the daemon where it is the way in: named by UNI_SOCKET, or the host's, for a user whom its group lets in.
-
-    Its owner goes to the same state on disk without it, so nothing depends on its running.
-    """
-    if rest[0] in ("daemon", "help", "completion", "__complete") or "--socket" in leading or "--root" in leading:
-        return leading
-    named = os.environ.get("UNI_SOCKET", "")
-    if named:
-        return [*leading, "--socket", named]
-    if os.geteuid() != 0 and not os.environ.get("UNI_ROOT") and os.access(HOST_SOCKET, os.W_OK):
-        return [*leading, "--socket", HOST_SOCKET]
-    return leading
-
-
-def _forward(leading: list[str], rest: list[str]) -> int:
-    """Let the daemon at `--socket` run the command; print what it prints and exit as it does."""
-    import base64
-    from pathlib import Path
-
-    from ansible_collections.uni.engine.plugins.module_utils.daemon.client import Client
-
-    at = leading.index("--socket")
-    path, kept = Path(leading[at + 1]), leading[:at] + leading[at + 2:]
-    if "--root" in kept:
-        raise UsageError("--root and --socket exclude each other", code="cli.usage",
-                         hint="a daemon serves the root directory that it was started with")
-    with Client(path) as client:
-        for item in client.stream("command.run", argv=[*kept, *rest], cwd=os.getcwd()):
-            if "exit" in item:
-                return int(item["exit"])
-            stream = sys.stdout if item["stream"] == "stdout" else sys.stderr
-            stream.buffer.write(base64.b64decode(item["data"]))
-            stream.flush()
-    return 1
+def _wants_help(words: list[str]) -> bool:
+    before = words[:words.index("--")] if "--" in words else words
+    return "-h" in before or "--help" in before
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -205,12 +185,15 @@ def load(name: str) -> tuple[Parser, Any]:
                         help="how results are printed (default: table)")
     parser.add_argument("--root", metavar="DIR",
                         help="the root directory (default: UNI_ROOT, else the user's)")
+    if not name.startswith("daemon "):      # taken out of the words before they get here: listed for the help
+        parser.add_argument("--socket", metavar="PATH", help="have the daemon there run it (default: UNI_SOCKET)")
+        parser.add_argument("--no-daemon", action="store_true", help="do not go through the root directory's daemon")
     return parser, getattr(module, stem)
 
 
 def usage(stream: Any, prefix: str = "") -> None:
     """Print the list of commands, or of those below `prefix`."""
-    stream.write("Usage: uni [--output table|json|yaml] [--root DIR | --socket PATH] COMMAND ...\n\n"
+    stream.write("Usage: uni [--output table|json|yaml] [--root DIR] [--socket PATH | --no-daemon] COMMAND ...\n\n"
                  "Build, run and orchestrate unikernels.\n")
     for heading, commands in GROUPS.items():
         shown = {name: text for name, (_module, text) in commands.items()

@@ -94,6 +94,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Daemon": {
         "daemon run": ("daemon", "Serve Uni on a UNIX socket, and an OCI registry if asked to"),
         "daemon status": ("daemon", "Show how the daemon is"),
+        "daemon check": ("daemon", "Say whether the daemon could be run with these words"),
+        "daemon renew": ("daemon", "Have the daemon go on as the uni that is installed now"),
     },
     "Upgrade": {
         "upgrade": ("upgrade", "Upgrade uni itself from a release"),

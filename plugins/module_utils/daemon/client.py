@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UniError
 
 MAX_LINE = 64 << 20
+_RENEWAL_SECONDS = 600.0
 
 
 @contextmanager
@@ -117,6 +119,34 @@ class Client:
         if "error" in message and message.get("id") is None:
             _result(message)        # about the connection, not about one call: it is refused, or cannot be understood
         return message
+
+
+def renew(path: Path, *, outdated: bool = False) -> dict[str, Any]:
+    """Have the daemon at ``path`` go on as the uni that is installed now; its status afterwards, with ``changed``.
+
+    :param outdated: only where another one is installed than it runs
+    :raises UniError: the installed one cannot go on; the daemon is as it was
+    """
+    with Client(path, timeout=_RENEWAL_SECONDS) as client:
+        before = client.call("daemon.status")
+        changed = bool(before["outdated"]) or not outdated
+        if changed:
+            client.call("daemon.renew")
+        after = client.call("daemon.status")        # the connection goes along
+        while changed and after["started"] == before["started"]:
+            time.sleep(0.05)
+            after = client.call("daemon.status")
+        return {**after, "changed": changed, "before": before["version"]}
+
+
+def status(path: Path) -> dict[str, Any] | None:
+    """How the daemon at ``path`` is; None where none answers."""
+    try:
+        with Client(path, timeout=5) as client:
+            answer: dict[str, Any] = client.call("daemon.status")
+            return answer
+    except (UniError, OSError):
+        return None
 
 
 def _stream_of(message: dict[str, Any]) -> Any:

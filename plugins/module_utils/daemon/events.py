@@ -14,6 +14,7 @@ from ansible_collections.uni.engine.plugins.module_utils.daemon.inotify import C
 
 # A subscriber that does not read loses the oldest events first.
 MAX_PENDING = 1000
+_SETTLE_SECONDS, _ROUNDS = 0.02, 100
 
 _log = logging.getLogger("unid.events")
 
@@ -28,15 +29,28 @@ class Events:
         self._inotify = Inotify()
         self._subscribers: set[asyncio.Queue[dict[str, Any]]] = set()
 
-    def start(self) -> None:
-        """Follow from now on; what was written before is history."""
+    def start(self, place: tuple[int, int] | None = None) -> None:
+        """Follow from now on, or from ``place`` (see :meth:`pause`); what was written before is history."""
         self._inotify.watch(self._path.parent, MODIFY | CREATE | MOVED_TO)
         try:
             status = self._path.stat()
-            self._offset, self._identity = status.st_size, status.st_ino
+            self._offset, self._identity = place or (status.st_size, status.st_ino)
         except FileNotFoundError:
             pass
-        asyncio.get_running_loop().add_reader(self._inotify.fd, self._changed)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._inotify.fd, self._changed)
+        if place is not None:
+            loop.call_later(_SETTLE_SECONDS, self._catch_up)
+
+    async def pause(self) -> tuple[int, int]:
+        """Look no more, let subscribers have what they have not read yet; where to go on."""
+        asyncio.get_running_loop().remove_reader(self._inotify.fd)
+        for _round in range(_ROUNDS):       # a subscriber that does not read is not waited for
+            if all(queue.empty() for queue in self._subscribers):
+                break
+            await asyncio.sleep(_SETTLE_SECONDS)
+        await asyncio.sleep(0)
+        return self._offset, self._identity
 
     def stop(self) -> None:
         """Stop following."""
@@ -55,8 +69,11 @@ class Events:
 
     def _changed(self) -> None:
         if any(name in (self._path.name, "") for _watch, _mask, name in list(self._inotify.read())):
-            for event in self._new():
-                self._publish(event)
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        for event in self._new():
+            self._publish(event)
 
     def _new(self) -> list[dict[str, Any]]:
         """Events appended since the last look; the log may have been rotated away or cut meanwhile."""

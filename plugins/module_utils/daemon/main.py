@@ -14,20 +14,22 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.uni.engine.plugins.module_utils.daemon import methods
+from ansible_collections.uni.engine.plugins.module_utils.daemon import handover, methods
+from ansible_collections.uni.engine.plugins.module_utils.daemon.commands import Commands
 from ansible_collections.uni.engine.plugins.module_utils.daemon.events import Events
-from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import RpcServer, allow
+from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import RpcServer, allow, answers
 from ansible_collections.uni.engine.plugins.module_utils.daemon.supervisor import Supervisor
+from ansible_collections.uni.engine.plugins.module_utils.engine.client import own_version
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 SOCKET = "unid.sock"
 EVENTS = "events.jsonl"
-VERSION = "0.1.0"
 
 _log = logging.getLogger("unid")
 
@@ -44,6 +46,7 @@ class Options:
     certificate: Path | None = None
     key: Path | None = None
     program: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +63,7 @@ def options_of(args: argparse.Namespace, root: Root) -> Options:
     """What the daemon was told. :raises UsageError: it does not fit together"""
     options = Options(root, args.socket or root.run / SOCKET, _group(args.group), _address(args.registry),
                       args.registry_htpasswd, args.registry_cert, args.registry_key,
-                      (sys.executable, "-IS", os.path.abspath(sys.argv[0])))
+                      (sys.executable, "-IS", os.path.abspath(sys.argv[0])), tuple(sys.argv[1:]))
     if (options.certificate is None) != (options.key is None):
         raise UsageError("a certificate and its key go together", code="daemon.tls")
     guarded = options.htpasswd is not None and options.certificate is not None
@@ -101,31 +104,105 @@ def _is_loopback(host: str) -> bool:
 
 
 async def serve(options: Options) -> None:
-    """Run until SIGTERM or SIGINT."""
-    stopping = asyncio.Event()
+    """Run until SIGTERM or SIGINT, or until the installed program takes over, which does not return."""
+    came = handover.arrive()
+    stopping, renewing = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     events = Events(options.root.log / EVENTS)
-    events.start()
+    events.start(came.events if came else None)
     supervisor = Supervisor(options.root)
-    table = methods.build(options.root, events, supervisor, VERSION, options.program)
+    commands = Commands(options.program, str(options.root.path))
+    table = methods.build(options.root, events, commands)
+    about = About(options, supervisor, commands, renewing)
+    table.add("daemon.status", about.status)
+    table.add("daemon.renew", about.renew)
     server = RpcServer(table, allow({0, os.geteuid()}, options.group))
-    await server.start(options.socket, group=options.group)
-    registry = await _start_registry(options) if options.registry else None
+    if came:
+        for pid in came.commands:
+            commands.watch(pid)
+        server.go_on(socket.socket(fileno=came.listening), came.connections)
+    else:
+        if answers(options.root.run / SOCKET):
+            raise HostError(f"a daemon already listens for {options.root.path}", code="daemon.running",
+                            hint="stop it first")
+        await server.start(options.socket, group=options.group)
+    _publish(options)
+    registry = await _start_registry(options, came.registry if came else None) if options.registry else None
     await supervisor.start()
     follower = loop.create_task(_follow(events, supervisor))
     _notify("READY=1")
-    _log.info("listening on %s, root %s", options.socket, options.root.path)
-    await stopping.wait()
-    _notify("STOPPING=1")
+    _log.info("%s %s, listening on %s, root %s", "going on as" if came else "this is", own_version(), options.socket,
+              options.root.path)
+    await _first(stopping, renewing)
+    _notify("STOPPING=1" if stopping.is_set() else "RELOADING=1")
+    if not stopping.is_set() and server.socket is not None:
+        place = await events.pause()
+        kept = os.dup(registry.socket.fileno()) if registry else None
+        connections = await server.hand_over()
+        if registry is not None:
+            await registry.runner.cleanup()
+        await supervisor.stop()
+        handover.leave(handover.Handover(server.socket.fileno(), kept, connections, commands.running(), place),
+                       options.program, options.arguments)
     follower.cancel()
     await server.stop()
     await supervisor.stop()
     if registry is not None:
-        await registry.cleanup()
+        await registry.runner.cleanup()
     events.stop()
+    _unpublish(options)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait for one of them."""
+    tasks = [asyncio.get_running_loop().create_task(event.wait()) for event in events]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+class About:
+    """What the daemon says of itself, and does to itself."""
+
+    def __init__(self, options: Options, supervisor: Supervisor, commands: Commands, renewing: asyncio.Event) -> None:
+        self._options = options
+        self._supervisor = supervisor
+        self._commands = commands
+        self._renewing = renewing
+        self._started = time.time()
+        self._version = own_version()
+        self._file = os.path.realpath(options.program[-1])
+
+    def status(self) -> dict[str, Any]:
+        """How the daemon is: version, program, whether another one is installed by now, root directory, pid, seconds
+        since its start, keepers that it watches, commands that it runs."""
+        program = self._options.program[-1]
+        return {"version": self._version, "program": program, "outdated": os.path.realpath(program) != self._file,
+                "root": str(self._options.root.path), "pid": os.getpid(), "started": self._started,
+                "uptime": int(time.time() - self._started), "keepers": self._supervisor.watched(), "commands": len(self._commands.running())}
+
+    async def renew(self) -> dict[str, Any]:
+        """Go on as the uni that is installed now, in the same process; connections and commands stay."""
+        await asyncio.to_thread(handover.check, self._options.program, self._options.arguments)
+        self._renewing.set()
+        return {"program": self._options.program[-1]}
+
+
+def _publish(options: Options) -> None:
+    """Where the root's own users look for the daemon: a link when it listens elsewhere."""
+    place = options.root.run / SOCKET
+    if place != options.socket.absolute():
+        fresh = place.with_name(f".{SOCKET}.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(options.socket.absolute())
+        fresh.rename(place)
+
+
+def _unpublish(options: Options) -> None:
     options.socket.unlink(missing_ok=True)
+    (options.root.run / SOCKET).unlink(missing_ok=True)
 
 
 async def _follow(events: Events, supervisor: Supervisor) -> None:
@@ -135,8 +212,16 @@ async def _follow(events: Events, supervisor: Supervisor) -> None:
             supervisor.state_changed(event["vm"])
 
 
-async def _start_registry(options: Options) -> Any:
-    """The registry on its address. :raises HostError: code ``daemon.address``"""
+@dataclass(frozen=True)
+class _Registry:
+    """The registry while it is served."""
+
+    runner: Any
+    socket: socket.socket
+
+
+async def _start_registry(options: Options, listening: int | None) -> _Registry:
+    """The registry on its address, or on a socket that listens already. :raises HostError: code ``daemon.address``"""
     from aiohttp import web
     from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.auth import Htpasswd
     from ansible_collections.uni.engine.plugins.module_utils.daemon.registry.server import make_app
@@ -152,12 +237,30 @@ async def _start_registry(options: Options) -> Any:
         if options.certificate is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(options.certificate, options.key)
-        await web.TCPSite(runner, *options.registry, ssl_context=context).start()
+        sock = _listen(*options.registry) if listening is None else socket.socket(fileno=listening)
+        await web.SockSite(runner, sock, ssl_context=context).start()
     except OSError as error:      # ssl.SSLError is one
         await runner.cleanup()
         raise HostError(f"the registry cannot listen on {options.registry[0]}:{options.registry[1]}: {error}",
                         code="daemon.address") from error
-    return runner
+    return _Registry(runner, sock)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """:raises OSError: the address cannot be had"""
+    family, kind, proto, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
+                                                             flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _notify(state: str) -> None:

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.daemon.commands import Commands
 from ansible_collections.uni.engine.plugins.module_utils.daemon.events import Events
 from ansible_collections.uni.engine.plugins.module_utils.daemon.rpc import Methods
-from ansible_collections.uni.engine.plugins.module_utils.daemon.supervisor import Supervisor
 from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
+from ansible_collections.uni.engine.plugins.module_utils.engine.client import own_version
 from ansible_collections.uni.engine.plugins.module_utils.engine.images import api as images
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.stacks import api as stacks
@@ -23,33 +21,27 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api a
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
+# What becomes of them while the daemon renews itself (see rpc.Method).
+_WAITS = {"vm.wait": "again", "vm.logs": "cut"}
 
-def build(root: Root, events: Events, supervisor: Supervisor, version: str, program: Sequence[str]) -> Methods:
-    """The table of all methods on one root.
 
-    :param program: the words that start `uni`
-    """
-    methods = Methods(version)
-    started = time.time()
+def build(root: Root, events: Events, commands: Commands) -> Methods:
+    """The table of all methods on one root."""
+    methods = Methods(own_version())
     for prefix, group in (("vm", VmMethods(root)), ("image", ImageMethods(root)), ("stack", StackMethods(root)),
                           ("volume", VolumeMethods(root)), ("kernel", KernelMethods(root))):
-        for name in dir(type(group)):
-            if not name.startswith("_"):
-                methods.add(f"{prefix}.{name}", getattr(group, name))
+        for method in dir(type(group)):
+            if not method.startswith("_"):
+                name = f"{prefix}.{method}"
+                methods.add(name, getattr(group, method), waits=_WAITS.get(name, ""))
 
     async def subscribe() -> AsyncIterator[dict[str, Any]]:
         """Every event of every VM from now on."""
         async for event in events.subscribe():
             yield event
 
-    def status() -> dict[str, Any]:
-        """How the daemon is: version, root directory, pid, seconds since its start, keepers it watches."""
-        return {"version": version, "root": str(root.path), "pid": os.getpid(), "uptime": int(time.time() - started),
-                "keepers": supervisor.watched()}
-
-    methods.add("events.subscribe", subscribe)
-    methods.add("command.run", Commands(program, str(root.path)).run)
-    methods.add("daemon.status", status)
+    methods.add("events.subscribe", subscribe, waits="again")
+    methods.add("command.start", commands.start)
     return methods
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON-RPC 2.0 over a UNIX socket, one message a line.
+"""JSON-RPC 2.0 over a UNIX socket, one message a line: the table of methods and the server.
 
 Methods are plain functions (run in threads: the engine is synchronous) or asynchronous generators. A generator's items
 come as notifications ``{"method": "stream", "params": {"id": ID, "item": ...}}`` before the response, which counts
@@ -12,48 +12,35 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import logging
 import os
 import socket
-import struct
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.daemon.client import reachable
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UniError
+from ansible_collections.uni.engine.plugins.module_utils.daemon.connection import Connection, Peer
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
 
-MAX_LINE = 1 << 20
-MAX_IN_FLIGHT = 64
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
-INTERNAL_ERROR, ENGINE_ERROR = -32603, -32000
-_UCRED = struct.Struct("3i")
-_REFUSAL_SECONDS = 2.0
-_SO_PEERGROUPS = 59         # asm-generic/socket.h; Python has no name for it
-_MAX_GROUPS = 1024          # bytes; Python asks for no more at once: the first 256 groups
+_BACKLOG = 128
 
 _log = logging.getLogger("unid.rpc")
 
 
 @dataclass(frozen=True)
-class Peer:
-    """Who is at the other end of a connection (SO_PEERCRED, unix(7)): the kernel says so, not the client."""
-
-    pid: int
-    uid: int
-    gid: int
-    groups: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
 class Method:
-    """One method: a function whose keyword parameters are the method's."""
+    """One method: a function whose keyword parameters are the method's.
+
+    ``waits``: what becomes of a call that runs while the daemon renews itself. Empty: its end is awaited. ``again``: it
+    only waits, so it is asked again. ``cut``: it is ended, and its caller told.
+    """
 
     name: str
     function: Callable[..., Any]
     summary: str
+    waits: str = ""
 
     def bind(self, params: Any) -> dict[str, Any]:
         """Keyword arguments from a request's ``params``. :raises TypeError: they do not fit"""
@@ -83,10 +70,10 @@ class Methods:
         self._table: dict[str, Method] = {}
         self.add("rpc.discover", self.discover)
 
-    def add(self, name: str, function: Callable[..., Any]) -> None:
+    def add(self, name: str, function: Callable[..., Any], *, waits: str = "") -> None:
         """Offer ``function`` as ``name``; the first line of its docstring is the summary."""
         summary = (inspect.getdoc(function) or "").partition("\n")[0]
-        self._table[name] = Method(name, function, summary)
+        self._table[name] = Method(name, function, summary, waits)
 
     def get(self, name: str) -> Method | None:
         """The method, or None."""
@@ -109,150 +96,80 @@ class RpcServer:
     def __init__(self, methods: Methods, allowed: Callable[[Peer], bool]) -> None:
         self._methods = methods
         self._allowed = allowed
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.AbstractServer | None = None
+        self._connections: dict[asyncio.Task[None], Connection] = {}
+        self._acceptor: asyncio.Task[None] | None = None
+        self.socket: socket.socket | None = None
 
     async def start(self, path: Path, *, group: int | None = None) -> None:
         """Listen at ``path``: mode 0600, or 0660 for ``group``. A stale socket is replaced, a live one refused.
 
         :raises HostError: code ``daemon.running``
         """
-        if _answers(path):
+        if answers(path):
             raise HostError(f"a daemon already listens on {path}", code="daemon.running",
                             hint="stop it first, or give this one another --socket")
         path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         old = os.umask(0o177)
         try:
             with reachable(path) as address:
-                self._server = await asyncio.start_unix_server(self._connected, address, limit=MAX_LINE)
+                listening.bind(address)
         finally:
             os.umask(old)
         if group is not None:
             os.chown(path, -1, group)
             path.chmod(0o660)
+        listening.listen(_BACKLOG)
+        self.go_on(listening, [])
+
+    def go_on(self, listening: socket.socket, connections: Sequence[Mapping[str, Any]]) -> None:
+        """Serve a socket that listens already, and connections as :meth:`hand_over` gave them."""
+        listening.setblocking(False)
+        self.socket = listening
+        for state in connections:
+            self._begin(socket.socket(fileno=int(state["descriptor"])), state)
+        self._acceptor = asyncio.get_running_loop().create_task(self._accept(listening))
+
+    async def hand_over(self) -> list[dict[str, Any]]:
+        """Accept nothing more, let the running calls end, and describe every connection for another process.
+
+        Calls that only wait go along as they were asked. The descriptors stay open.
+        """
+        await self._no_more()
+        handed = [await connection.hand_over() for connection in list(self._connections.values())]
+        return [state for state in handed if state is not None]
 
     async def stop(self) -> None:
         """Stop listening and end every connection."""
-        if self._server is not None:
-            self._server.close()
-        await asyncio.sleep(0)      # a connection that was just accepted gets its task
+        await self._no_more()
+        if self.socket is not None:
+            self.socket.close()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
         await asyncio.sleep(0)      # closed transports let go of their sockets in the loop's next round
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError
-        self._connections.add(task)
-        try:
-            peer = _peer(writer)
-            if self._allowed(peer):
-                await _Connection(self._methods, reader, writer).run()
-            else:
-                _log.warning("refused uid %d (pid %d)", peer.uid, peer.pid)
-                # What is left unread when the socket closes would reset it before the client has seen the answer.
-                await asyncio.wait_for(reader.readline(), _REFUSAL_SECONDS)
-                message = f"uid {peer.uid} may not use this daemon"
-                writer.write(_line(_failure(None, ENGINE_ERROR, message, {"code": "daemon.forbidden"})))
-                await writer.drain()
-        except (ConnectionError, asyncio.CancelledError, asyncio.TimeoutError, ValueError):
-            pass
-        finally:
-            self._connections.discard(task)
-            writer.close()
+    async def _no_more(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.cancel()
+            await asyncio.gather(self._acceptor, return_exceptions=True)
 
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, _address = await loop.sock_accept(listening)
+            except OSError as error:        # no descriptor is left: who waits is served when there is one again
+                _log.error("cannot accept: %s", error)
+                await asyncio.sleep(1)
+                continue
+            self._begin(sock, {})
 
-class _Connection:
-    """One client: reads lines, runs each request as a task, writes answers as they come."""
-
-    def __init__(self, methods: Methods, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._methods = methods
-        self._reader = reader
-        self._writer = writer
-        self._tasks: dict[Any, asyncio.Task[None]] = {}
-        self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
-
-    async def run(self) -> None:
-        try:
-            while True:
-                try:
-                    line = await self._reader.readline()
-                except ValueError:      # longer than MAX_LINE: where the next message begins cannot be known
-                    await self._send(_failure(None, INVALID_REQUEST, f"a line may have at most {MAX_LINE} bytes"))
-                    return
-                if not line:
-                    return
-                await self._received(line)
-        finally:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-
-    async def _received(self, line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            await self._send(_failure(None, PARSE_ERROR, "not JSON"))
-            return
-        for request in message if isinstance(message, list) and message else [message]:
-            if not _is_request(request):
-                await self._send(_failure(None, INVALID_REQUEST, "not a JSON-RPC 2.0 request"))
-            elif request["method"] == "cancel" and "id" not in request:
-                task = self._tasks.get((request.get("params") or {}).get("id"))
-                if task:
-                    task.cancel()
-            else:
-                await self._room.acquire()
-                key = request.get("id", object())
-                task = asyncio.get_running_loop().create_task(self._serve(request))
-                self._tasks[key] = task
-                task.add_done_callback(lambda _task, key=key: self._done(key))  # type: ignore[misc]
-
-    def _done(self, key: Any) -> None:
-        self._tasks.pop(key, None)
-        self._room.release()
-
-    async def _serve(self, request: Mapping[str, Any]) -> None:
-        answer = await self._answer(request)
-        if "id" in request:
-            await self._send(answer)
-
-    async def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        identity = request.get("id")
-        method = self._methods.get(request["method"])
-        if method is None:
-            return _failure(identity, METHOD_NOT_FOUND, f"there is no method {request['method']!r}")
-        try:
-            arguments = method.bind(request.get("params"))
-        except TypeError as error:
-            return _failure(identity, INVALID_PARAMS, f"{method.name}: {error}")
-        try:
-            if inspect.isasyncgenfunction(method.function):
-                result: Any = await self._stream(identity, method.function(**arguments))
-            elif inspect.iscoroutinefunction(method.function):
-                result = await method.function(**arguments)
-            else:
-                result = await asyncio.to_thread(method.function, **arguments)
-            return {"jsonrpc": "2.0", "id": identity, "result": result}
-        except UniError as error:
-            return _failure(identity, ENGINE_ERROR, error.message, error.to_dict())
-        except Exception:
-            # The trace may hold secrets that the arguments held: it stays in the daemon's log.
-            _log.exception("method %s failed", method.name)
-            return _failure(identity, INTERNAL_ERROR, f"{method.name} failed; the daemon's log says why")
-
-    async def _stream(self, identity: Any, items: AsyncIterator[Any]) -> dict[str, int]:
-        count = 0
-        async for item in items:
-            count += 1
-            await self._send({"jsonrpc": "2.0", "method": "stream", "params": {"id": identity, "item": item}})
-        return {"items": count}
-
-    async def _send(self, message: Mapping[str, Any]) -> None:
-        self._writer.write(_line(message))
-        await self._writer.drain()
+    def _begin(self, sock: socket.socket, state: Mapping[str, Any]) -> None:
+        connection = Connection(self._methods, self._allowed, sock, state)
+        task = asyncio.get_running_loop().create_task(connection.run())
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
 
 
 def allow(uids: Iterable[int], gid: int | None = None) -> Callable[[Peer], bool]:
@@ -265,41 +182,14 @@ def allow(uids: Iterable[int], gid: int | None = None) -> Callable[[Peer], bool]
     return rule
 
 
-def _peer(writer: asyncio.StreamWriter) -> Peer:
-    """The peer's credentials and supplementary groups as they were when it connected."""
-    sock = writer.get_extra_info("socket")
-    pid, uid, gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_GROUPS)
-    except OSError:             # more groups than that: only the first one counts
-        raw = b""
-    return Peer(pid, uid, gid, frozenset(struct.unpack(f"{len(raw) // 4}I", raw)))
-
-
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
+    """Whether somebody listens at ``path``."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             with reachable(path) as address:
                 return probe.connect_ex(address) == 0
         except OSError:
             return False
-
-
-def _is_request(value: Any) -> bool:
-    return (isinstance(value, dict) and value.get("jsonrpc") == "2.0" and isinstance(value.get("method"), str)
-            and isinstance(value.get("params", {}), (dict, list, type(None)))
-            and isinstance(value.get("id", 0), (str, int, type(None))))
-
-
-def _failure(identity: Any, code: int, message: str, data: Any = None) -> dict[str, Any]:
-    error = {"code": code, "message": message}
-    if data is not None:
-        error["data"] = data
-    return {"jsonrpc": "2.0", "id": identity, "error": error}
-
-
-def _line(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, default=str, separators=(",", ":")).encode() + b"\n"
 
 
 def _schema(annotation: str) -> dict[str, Any]:

@@ -43,6 +43,17 @@ class Client:
         return self.name.rpartition("-")[0]
 
 
+def own_version() -> str:
+    """The version of the client, or checkout, that this code belongs to."""
+    collection = Path(__file__).resolve().parents[3]
+    beside = collection / "VERSION"
+    if beside.is_file():
+        return beside.read_text().strip()
+    galaxy = collection / "galaxy.yml"
+    lines = galaxy.read_text().splitlines() if galaxy.is_file() else []
+    return next((line.split()[1] for line in lines if line.startswith("version:")), "unknown")
+
+
 def default_prefix() -> Path:
     """``/usr/local`` for root, ``~/.local`` for anybody else."""
     return Path("/usr/local") if os.geteuid() == 0 else Path("~/.local").expanduser()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ansible_collections.uni.engine.plugins.module_utils.cli.commands.version import own_version
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put
 from ansible_collections.uni.engine.plugins.module_utils.engine import client, upgrades
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
@@ -74,7 +73,7 @@ def upgrade_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def upgrade_check(args: argparse.Namespace, ui: Ui) -> int:
     """Say whether a source has a newer uni."""
-    found = upgrades.offer(ui.root, _chosen(args, ui), own_version())
+    found = upgrades.offer(ui.root, _chosen(args, ui), client.own_version())
     ui.line(found.to_dict(), f"{found.update} is available (here: {found.current}); uni upgrade" if found.update
             else f"{found.current} is the newest")
     return 0
@@ -114,7 +113,7 @@ def upgrade_publish_arguments(parser: argparse.ArgumentParser) -> None:
 def upgrade_publish(args: argparse.Namespace, ui: Ui) -> int:
     """Make a client a release that hosts can upgrade to."""
     collection = args.collection.absolute() if args.collection else _TREE
-    version = args.release or own_version()
+    version = args.release or client.own_version()
     name, digest = upgrades.publish(ui.root, collection, version, args.target, key=args.key)
     ui.line({"name": name, "version": version, "digest": digest, "signed": args.key is not None}, name)
     return 0
