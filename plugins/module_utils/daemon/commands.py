@@ -46,7 +46,7 @@ class Commands:
         handles = client.take_descriptors()
         try:
             if len(handles) != DESCRIPTORS:
-                raise UsageError(f"a command needs {DESCRIPTORS} descriptors, not {len(handles)}", code="daemon.streams")
+                raise UsageError(f"a command needs {DESCRIPTORS} descriptors", code="daemon.streams")
             words = [*self._program, "--root", root or self._root, *argv]
             pid = await asyncio.to_thread(self._spawn, client, handles, words, environment or {}, umask & 0o777)
         finally:

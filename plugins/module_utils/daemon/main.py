@@ -181,7 +181,8 @@ class About:
         program = self._options.program[-1]
         return {"version": self._version, "program": program, "outdated": os.path.realpath(program) != self._file,
                 "root": str(self._options.root.path), "pid": os.getpid(), "started": self._started,
-                "uptime": int(time.time() - self._started), "keepers": self._supervisor.watched(), "commands": len(self._commands.running())}
+                "uptime": int(time.time() - self._started), "keepers": self._supervisor.watched(),
+                "commands": len(self._commands.running())}
 
     async def renew(self) -> dict[str, Any]:
         """Go on as the uni that is installed now, in the same process; connections and commands stay."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put
 from ansible_collections.uni.engine.plugins.module_utils.engine import client, upgrades
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import write_bytes
 
 _TREE = Path(__file__).resolve().parents[4]  # .../ansible_collections/uni/engine
@@ -60,11 +60,35 @@ def upgrade(args: argparse.Namespace, ui: Ui) -> int:
     if wanted is None:
         ui.line({"version": current, "changed": False}, f"{current} is the newest")
         return 0
+    before = next((found.name for found in client.list_clients(prefix) if found.current), None)
     plan = upgrades.upgrade(ui.root, prefix, source, wanted, unsigned=args.unsigned)
-    ui.line({"version": wanted, "before": current, "changed": plan.changed}, str(wanted))
-    if plan.changed:
-        ui.note("A daemon that runs keeps its files until it is restarted.")
+    daemon = _renewed(ui, prefix, before)
+    ui.line({"version": wanted, "before": current, "changed": plan.changed, "daemon": daemon}, str(wanted))
     return 0
+
+
+def _renewed(ui: Ui, prefix: Path, before: str | None) -> str | None:
+    """Have the daemon of the root directory go on as the client that was just installed; the version that it runs.
+
+    :raises UniError: it cannot; the client ``before`` is the current one again
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.daemon import client as daemons
+
+    socket = ui.root.path / "run" / "unid.sock"
+    status = daemons.status(socket)
+    if status is None:
+        return None
+    if "outdated" not in status:        # of a release that could not renew itself
+        ui.note(f"The daemon goes on as {status['version']} until it is restarted: systemctl restart unid")
+    elif status["outdated"]:
+        try:
+            status = daemons.renew(socket)
+        except UniError:
+            if before is not None:
+                client.switch(prefix, before)
+            raise
+        ui.note(f"The daemon runs {status['version']} now; no VM was touched.")
+    return str(status["version"])
 
 
 def upgrade_check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +97,15 @@ def upgrade_check_arguments(parser: argparse.ArgumentParser) -> None:
 
 def upgrade_check(args: argparse.Namespace, ui: Ui) -> int:
     """Say whether a source has a newer uni."""
+    from ansible_collections.uni.engine.plugins.module_utils.daemon import client as daemons
+
     found = upgrades.offer(ui.root, _chosen(args, ui), client.own_version())
-    ui.line(found.to_dict(), f"{found.update} is available (here: {found.current}); uni upgrade" if found.update
+    status = daemons.status(ui.root.path / "run" / "unid.sock")
+    daemon = None if status is None else str(status["version"])
+    text = (f"{found.update} is available (here: {found.current}); uni upgrade" if found.update
             else f"{found.current} is the newest")
+    ui.line({**found.to_dict(), "daemon": daemon},
+            text + ("\nno daemon runs" if daemon is None else f"\nthe daemon runs {daemon}"))
     return 0
 
 
@@ -98,8 +128,11 @@ def upgrade_rollback_arguments(parser: argparse.ArgumentParser) -> None:
 
 def upgrade_rollback(args: argparse.Namespace, ui: Ui) -> int:
     """Go back to the version before."""
-    name = upgrades.rollback(_prefix(args))
-    ui.emit({"name": name}, lambda: put(name))
+    prefix = _prefix(args)
+    before = next((found.name for found in client.list_clients(prefix) if found.current), None)
+    name = upgrades.rollback(prefix)
+    daemon = _renewed(ui, prefix, before)
+    ui.emit({"name": name, "daemon": daemon}, lambda: put(name))
     return 0
 
 
