@@ -22,8 +22,8 @@ DIRECT = frozenset({
     "ps", "logs", "attach", "inspect", "wait", "port", "stats", "events", "images", "image inspect", "image history",
     "pkg search", "pkg list", "compose plan", "compose ps", "compose logs", "compose config", "compose ls",
     "volume ls", "volume inspect", "volume export", "network ls", "network inspect", "kernel list", "kernel verify",
-    "kernel keygen", "kernel publish", "upgrade", "upgrade check", "upgrade list", "upgrade rollback", "upgrade publish",
-    "version", "completion", "doctor",
+    "kernel keygen", "kernel publish", "upgrade", "upgrade check", "upgrade list", "upgrade rollback",
+    "upgrade publish", "version", "completion", "doctor",
 })
 _PATIENCE = 5.0                     # seconds for a daemon that nobody named to start the command
 
