@@ -100,3 +100,14 @@ def test_completion(uni):
     assert uni("__complete", "nonsense", "x")[1] == ""
     for shell in ("bash", "zsh", "fish"):
         assert "__complete" in uni("completion", shell)[1]
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("./nope",), "./nope does not exist"),
+    (("/",), "/ is a directory"),
+    (("hello", "-e", "A B"), "a variable name"),
+    (("hello", "-e", "A B=c"), "a variable name"),
+])
+def test_run_refuses(uni, arguments, said):
+    status, out, err = uni("run", *arguments)
+    assert (status, out) == (2, "") and said in err

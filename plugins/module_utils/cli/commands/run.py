@@ -210,6 +210,7 @@ def _environment(args: argparse.Namespace) -> dict[str, str]:
         words += [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     words += args.env
     # As with docker: a name alone passes this shell's value on, and nothing when it has none.
+    parse_env(word if "=" in word else f"{word}=" for word in words)  # a name that cannot be one is refused, set or not
     words = [
         word if "=" in word else f"{word}={os.environ[word]}" for word in words if "=" in word or word in os.environ
     ]
@@ -219,6 +220,11 @@ def _environment(args: argparse.Namespace) -> dict[str, str]:
 def _image(args: argparse.Namespace, root: Root, ui: Ui) -> str:
     """The image's name; a path is built first, under the name of its file."""
     path = Path(args.image)
+    if args.image.startswith(("/", "./", "../")) and not path.is_file():  # no image is called so
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise UsageError(f"{args.image} {what}", code="run.no_file",
+                         hint="uni build DIR --name NAME --entrypoint PROGRAM" if path.is_dir() else
+                         "give the path of an ELF executable, or the name of an image (uni images)")
     if "/" not in args.image or not path.is_file():
         return str(args.image)
     from ansible_collections.uni.engine.plugins.module_utils.cli.commands import image
