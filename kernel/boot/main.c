@@ -157,6 +157,7 @@ void boot_main(u64 start_info, u64 tsc)
     cpu_init();
     set_canary();
     irq_init();
+    time_start();
     config_cmdline(cmdline);
     fwcfg_init();
     config_finish();

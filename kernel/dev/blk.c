@@ -17,10 +17,13 @@ struct list blkdevs = LIST_INIT(blkdevs);
 void blkdev_register(struct blkdev *d)
 {
     static u32 count;
-    if (count < 26)
-        snprintf(d->name, sizeof(d->name), "vd%c", 'a' + (int)count);
-    else
-        snprintf(d->name, sizeof(d->name), "vd%c%c", 'a' + (int)(count / 26 - 1), 'a' + (int)(count % 26));
+    char *p = d->name;
+    *p++ = 'v';
+    *p++ = 'd';
+    if (count >= 26)
+        *p++ = (char)('a' + count / 26 - 1);
+    *p++ = (char)('a' + count % 26);
+    *p = 0;
     d->major = VD_MAJOR;
     d->minor = VD_MINORS * count++;
     list_push(&blkdevs, &d->node);

@@ -22,10 +22,17 @@ enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, AVAIL_NO_INTERRUPT = 1,
 static u16 *used_event(struct virtq *q) { return &q->avail->ring[q->size]; }
 static u16 *avail_event(struct virtq *q) { return (u16 *)&q->used->ring[q->size]; }
 
+static const char *where(struct virtio_dev *d)
+{
+    if (!d->where[0] && d->t->describe)
+        d->t->describe(d, d->where, sizeof(d->where));
+    return d->where;
+}
+
 static void queue_broken(struct virtq *q, const char *why, u32 value)
 {
     q->broken = true;
-    printk(LOG_ERR, "%s: queue %u: the device wrote %s (%u); the queue is given up\n", q->dev->where, q->index, why, value);
+    printk(LOG_ERR, "%s: queue %u: the device wrote %s (%u); the queue is given up\n", where(q->dev), q->index, why, value);
 }
 
 int virtio_negotiate(struct virtio_dev *d, u64 wanted)
@@ -328,12 +335,12 @@ void virtio_register(struct virtio_dev *d)
         d->t->set_status(d, VIRTIO_S_ACK | VIRTIO_S_DRIVER);
         int err = drivers[i].probe(d);
         if (err) {
-            printk(LOG_ERR, "%s: %s: cannot be used: error %d\n", d->where, drivers[i].name, -err);
+            printk(LOG_ERR, "%s: %s: cannot be used: error %d\n", where(d), drivers[i].name, -err);
             d->t->set_status(d, VIRTIO_S_FAILED);
         }
         return;
     }
-    printk(LOG_INFO, "%s: no driver for device type %u\n", d->where, d->id);
+    printk(LOG_INFO, "%s: no driver for device type %u\n", where(d), d->id);
 }
 
 void dev_init(void)

@@ -303,7 +303,8 @@ int virtio_blk_probe(struct virtio_dev *d)
         kfree(v);
         return err;
     }
-    read_serial(v);
+    if (console_loglevel > LOG_INFO)          // only a message tells it
+        read_serial(v);
     if (list_empty(&vblks))
         softirq_register(SOFTIRQ_BLOCK, blk_softirq);
     list_push(&vblks, &v->node);

@@ -106,7 +106,10 @@ static void mmio_irq(void *arg)
 
 static int mmio_irq_setup(struct virtio_dev *d) { return irq_register(d->irq, true, mmio_irq, d); }
 
+static void mmio_describe(const struct virtio_dev *d, char *buf, size_t size) { snprintf(buf, size, "virtio-mmio 0x%lx", d->pa); }
+
 static const struct virtio_transport mmio_transport = {
+    .describe = mmio_describe,
     .get_features = mmio_get_features,
     .set_features = mmio_set_features,
     .get_status = mmio_get_status,
@@ -143,7 +146,7 @@ static void mmio_probe(u64 pa, u64 size, u32 irq)
     d->config = regs + R_CONFIG;
     d->config_len = (u32)(size - R_CONFIG);
     d->irq = irq;
-    snprintf(d->where, sizeof(d->where), "virtio-mmio 0x%lx", pa);
+    d->pa = pa;
     virtio_register(d);
 }
 

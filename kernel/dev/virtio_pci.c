@@ -133,7 +133,14 @@ static int irq_setup(struct virtio_dev *d)
     return 0;
 }
 
+static void pci_describe(const struct virtio_dev *d, char *buf, size_t size)
+{
+    const struct pci_dev *p = &container_of(d, struct vpci, v)->pci;
+    snprintf(buf, size, "virtio-pci %02x:%02x.%u", p->bus, p->slot, p->fn);
+}
+
 static const struct virtio_transport pci_transport = {
+    .describe = pci_describe,
     .get_features = get_features,
     .set_features = set_features,
     .get_status = get_status,
@@ -188,10 +195,9 @@ static void found(const struct pci_dev *pci)
     p->pci = *pci;
     p->v.id = pci->device >= 0x1040 ? pci->device - 0x1040u : pci->subsystem;
     p->v.t = &pci_transport;
-    snprintf(p->v.where, sizeof(p->v.where), "virtio-pci %02x:%02x.%u", pci->bus, pci->slot, pci->fn);
     pci_enable(pci);
     if (!map_structures(p)) {
-        printk(LOG_WARNING, "%s: a legacy device; with QEMU: disable-legacy=on\n", p->v.where);
+        printk(LOG_WARNING, "virtio-pci %02x:%02x.%u: a legacy device; with QEMU: disable-legacy=on\n", pci->bus, pci->slot, pci->fn);
         kfree(p);
         return;
     }

@@ -328,7 +328,8 @@ struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err)
         return NULL;
     fs->dev = d;
     fs->sb.type = "ext2";
-    snprintf(fs->sb.source, sizeof(fs->sb.source), "/dev/%s", d->name);
+    memcpy(fs->sb.source, "/dev/", 5);
+    strlcpy(fs->sb.source + 5, d->name, sizeof(fs->sb.source) - 5);
     fs->sb.dev = make_dev(d->major, d->minor);
     fs->sb.readonly = readonly || d->readonly;
     fs->sb.ops = &ops;

@@ -381,12 +381,17 @@ struct text {
     size_t n;
 };
 
+// A line of three parts, or nothing where it does not fit.
 static void line(struct text *t, const char *a, const char *b, const char *c)
 {
-    size_t room = sizeof(t->buf) - t->n;
-    int n = snprintf(t->buf + t->n, room, "%s%s%s\n", a, b, c);
-    if (n > 0 && (size_t)n < room)
-        t->n += (size_t)n;
+    const char *part[] = { a, b, c, "\n" };
+    size_t at = t->n;
+    for (unsigned n = 0; n < ARRAY_SIZE(part); n++) {
+        at += strlcpy(t->buf + at, part[n], sizeof(t->buf) - at);
+        if (at >= sizeof(t->buf))
+            return;
+    }
+    t->n = at;
 }
 
 static void etc_files(void)

@@ -40,6 +40,7 @@ void serial_init(void);
 void serial_late_init(void);
 void cpu_init(void);            // GDT, TSS, IDT, control registers, FPU, per-CPU pointer
 void irq_init(void);
+void time_start(void);                                     // as early as the interrupt controllers are there; time_init takes what was measured since
 void time_init(void);
 void random_init(void);
 void console_init(void);        // the terminal on the console, after the scheduler

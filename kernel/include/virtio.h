@@ -24,6 +24,7 @@ struct virtio_dev;
 struct virtq;
 
 struct virtio_transport {
+    void (*describe)(const struct virtio_dev *d, char *buf, size_t size);   // where it is, for messages
     u64 (*get_features)(struct virtio_dev *d);
     void (*set_features)(struct virtio_dev *d, u64 f);
     u8 (*get_status)(struct virtio_dev *d);
@@ -57,7 +58,8 @@ struct virtio_dev {
     volatile u8 *common, *isr, *config, *notify_base;
     u32 config_len, notify_mul, notify_len;
     u32 irq;
-    char where[24];                           // for messages: "virtio-mmio 0xfeb00e00"
+    u64 pa;                                   // of the registers, MMIO only
+    char where[24];                           // for messages: "virtio-mmio 0xfeb00e00"; made when one is due
 };
 
 // Layouts of section 2.7, little endian like the CPU.

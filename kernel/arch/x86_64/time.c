@@ -116,8 +116,8 @@ static struct sample sample(void)
     return best;
 }
 
-// The first look is short, because the boot waits for it; the counter then runs on until somebody needs the timer, and the
-// second look over that longer time is the better one.
+// The counter is started early and first looked at when the boot has got somewhere, so that nothing waits for it; it then runs on
+// until somebody needs the timer, and the second look over that longer time is the better one.
 static struct sample calibration_start;
 static bool calibrating;
 
@@ -128,14 +128,12 @@ static u64 rate_since(const struct sample *s, const struct sample *e)
 
 static u64 calibrate(void)
 {
-    timer_set(DIV_1, ~0u);
-    struct sample s = sample(), e;
+    struct sample e;
     do {
         e = sample();
-    } while (s.count - e.count < CALIBRATE_NS);
-    calibration_start = s;
+    } while (calibration_start.count - e.count < CALIBRATE_NS);
     calibrating = true;
-    return rate_since(&s, &e);
+    return rate_since(&calibration_start, &e);
 }
 
 // Interrupts off, just before the timer is set for the first time.
@@ -230,19 +228,26 @@ static u64 rate_kvm(u64 *real, u64 *at)
     return mult;
 }
 
+static u64 kvm_real, kvm_at;
+
+void time_start(void)
+{
+    u64 khz = tsc_khz_cpuid();
+    shared.c.mult = rate_kvm(&kvm_real, &kvm_at);
+    if (!shared.c.mult && khz)
+        shared.c.mult = (1000000ull << 32) / khz;
+    timer_set(DIV_1, shared.c.mult ? 0 : ~0u);
+    if (!shared.c.mult)
+        calibration_start = sample();
+}
+
 void time_init(void)
 {
-    u64 real = 0, at = 0, khz = tsc_khz_cpuid(), mult = rate_kvm(&real, &at);
-    if (!mult && khz)
-        mult = (1000000ull << 32) / khz;
-    if (!mult)
-        mult = calibrate();
-    else
-        timer_set(DIV_1, 0);
-    shared.c.mult = mult;
+    if (!shared.c.mult)
+        shared.c.mult = calibrate();
     shared.c.base_tsc = boot_config.boot_tsc;
-    if (real)
-        shared.c.real_offset = real - clock_tsc_to_ns(at);
+    if (kvm_real)
+        shared.c.real_offset = kvm_real - clock_tsc_to_ns(kvm_at);
     else
         shared.c.real_offset = rtc_read_seconds() * NSEC_PER_SEC - clock_mono_ns();
 }
