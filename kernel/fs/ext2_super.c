@@ -3,7 +3,8 @@
 #include "ext2.h"
 
 #define SB_SECTOR 2u
-#define FRONT 8192u                 // holds both for every size of blocks
+#define FRONT 32768u                // superblock, group descriptors and, on all but large disks, the first inodes
+#define FRONT_LEAST 8192u           // superblock and the first block of descriptors, for every size of blocks
 
 static int write_sb(struct ext2_fs *fs)
 {
@@ -266,22 +267,32 @@ static void look_at_state(struct ext2_fs *fs)
     recount(fs);
 }
 
-// The superblock and, in the same request, the first block of group descriptors, which goes to the buffers.
+// Blocks that came in by another way go to the buffers.
+static void keep(struct ext2_fs *fs, u32 blk, const u8 *data)
+{
+    struct buf *b = buf_new(fs, blk);
+    if (b) {
+        memcpy(b->data, data, fs->bsize);
+        buf_put(fs, b);
+    }
+}
+
+// The superblock and, in the same request, what is behind it and needed next: each request costs more than its bytes.
 static int read_front(struct ext2_fs *fs)
 {
-    u8 *front = kmalloc(FRONT, 0);
-    int err = front ? blk_read(fs->dev, 0, front, FRONT) : -ENOMEM;
+    u32 size = FRONT;
+    u8 *front = fs->dev->sectors < FRONT / SECTOR_SIZE ? NULL : kmalloc(FRONT, PA_ATOMIC);
+    if (!front)                     // a small disk, or little memory
+        front = kmalloc(size = FRONT_LEAST, 0);
+    int err = front ? blk_read(fs->dev, 0, front, size) : -ENOMEM;
     if (!err) {
         memcpy(fs->disk_sb, front + 1024, 1024);
         err = check_sb(fs, fs->disk_sb);
     }
     if (!err) {
         take_geometry(fs);
-        struct buf *b = buf_new(fs, fs->first_data_block + 1);
-        if (b) {
-            memcpy(b->data, front + ((u64)(fs->first_data_block + 1) << fs->bshift), fs->bsize);
-            buf_put(fs, b);
-        }
+        for (u32 blk = fs->first_data_block + 1; blk < MIN(size >> fs->bshift, fs->blocks_count); blk++)
+            keep(fs, blk, front + ((u64)blk << fs->bshift));
     }
     kfree(front);
     return err;

@@ -8,7 +8,7 @@
 #define PAGE_WAITS 32
 #define RA_MAX 32u                  // pages read ahead at most
 #define RA_FIRST 4u
-#define FAULT_PAGES 16u             // a fault reads up to the end of its piece of this many pages: programs are paged in by pieces
+#define FAULT_PAGES 32u             // a fault reads what is missing around it in its piece of this many pages: programs jump about
 
 static struct waitq page_waits[PAGE_WAITS];
 
@@ -313,12 +313,34 @@ void pc_init(void)
 
 // --- For mm/fault.c -----------------------------------------------------------------------------------------------
 
+static bool missing(struct inode *i, u64 index)
+{
+    struct mapping *m = &i->mapping;
+    spin_lock(&m->lock);
+    bool there = radix_find(m, index) != NULL;
+    spin_unlock(&m->lock);
+    return !there;
+}
+
+static struct page *get_piece(struct inode *i, u64 index)
+{
+    u64 first = index, pages = (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    if (!pc_in_memory(i) && missing(i, index)) {
+        while (first % FAULT_PAGES && missing(i, first - 1))
+            first--;
+        int err = read_in(i, first, (unsigned)(MIN(pages, ALIGN_DOWN(first, FAULT_PAGES) + FAULT_PAGES) - first));
+        if (err < 0 && first == index)
+            return err_ptr(err);
+    }
+    return pc_get_n(i, NULL, index, 1);
+}
+
 struct page *pagecache_fault(struct file *f, u64 index, bool write_shared)
 {
     struct inode *i = f->inode;
     if (!i || index >= (i->size + PAGE_SIZE - 1) >> PAGE_SHIFT)
         return err_ptr(-EIO);
-    struct page *p = pc_get_n(i, NULL, index, FAULT_PAGES - (unsigned)(index % FAULT_PAGES));
+    struct page *p = get_piece(i, index);
     if (is_err(p) || !write_shared)
         return p;
     u64 start = index << PAGE_SHIFT, len = MIN(PAGE_SIZE, i->size - MIN(start, i->size));

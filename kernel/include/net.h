@@ -27,6 +27,9 @@ struct netdev {
 extern struct list netdevs;              // struct netdev.node; fixed after dev_init
 void netdev_register(struct netdev *d);
 void net_receive(struct netdev *d, struct pbuf *p);     // takes over the reference
+// Sleeps. Every way from a program to lwIP begins here: without an interface there may be nobody who ever asks, so lwIP, its loopback
+// and its timers start with the first who does.
+void net_need(void);
 void net_init(void);                                     // after devices: interfaces up, addresses as boot_config says
 // lwIP's core runs under this lock: net softirq or a thread between these two. Nothing under it sleeps or touches user memory.
 void net_lock(void);

@@ -34,6 +34,7 @@ static u16 swap16(u16 v) { return (u16)(v << 8 | v >> 8); }
 
 static int create(struct socket *s)
 {
+    net_need();
     switch (s->type) {
     case K_SOCK_STREAM:
         if (s->protocol != 0 && s->protocol != 6)

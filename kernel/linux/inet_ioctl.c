@@ -139,6 +139,7 @@ long inet_ioctl(struct socket *s, u32 cmd, uptr arg)
 long netdev_ioctl(u32 cmd, uptr arg)
 {
     struct ifreq_k r;
+    net_need();
     if (cmd == SIOCGIFCONF)
         return if_conf(arg);
     if (copy_from_user(&r, arg, sizeof(r)))

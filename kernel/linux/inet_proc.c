@@ -154,6 +154,7 @@ void inet_proc_init(void)
         { "/proc/sys/net/core/somaxconn", show_somaxconn }, { "/proc/sys/net/ipv4/ip_local_port_range", show_port_range },
         { "/proc/sys/net/core/rmem_max", show_buffer_max }, { "/proc/sys/net/core/wmem_max", show_buffer_max },
     };
+    net_need();                               // the files are about its interfaces
     for (size_t i = 0; i < ARRAY_SIZE(files); i++)
         proc_register(files[i].path, 0444, files[i].show, NULL);
 }

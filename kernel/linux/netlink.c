@@ -54,6 +54,7 @@ static int create(struct socket *s)
     struct nl_sock *n = kzalloc(sizeof(*n));
     if (!n)
         return -ENOBUFS;
+    net_need();
     n->s = s;
     list_init(&n->queue);
     s->priv = n;

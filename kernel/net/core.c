@@ -10,6 +10,7 @@
 #include "netif/ethernet.h"
 
 #include "arch.h"
+#include "boot.h"
 #include "errno.h"
 #include "kmalloc.h"
 #include "lib.h"
@@ -177,7 +178,10 @@ static void set_windows(void)
     net_tcp_sndbuf = net_tcp_wnd;
 }
 
-void net_init(void)
+static struct mutex init_lock = MUTEX_INIT(init_lock);   // one starts the network, the others wait
+static bool started;
+
+static void start(void)
 {
     set_windows();
     net_lock();
@@ -191,4 +195,22 @@ void net_init(void)
     net_unlock();
     softirq_raise(SOFTIRQ_NET);
     net_configure();
+}
+
+void net_need(void)
+{
+    if (__atomic_load_n(&started, __ATOMIC_ACQUIRE))
+        return;
+    mutex_lock(&init_lock);
+    if (!started) {
+        start();
+        __atomic_store_n(&started, true, __ATOMIC_RELEASE);
+    }
+    mutex_unlock(&init_lock);
+}
+
+void net_init(void)
+{
+    if (!list_empty(&netdevs) || boot_config.ip.n)
+        net_need();
 }
