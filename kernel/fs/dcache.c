@@ -304,6 +304,10 @@ ssize_t path_string(struct path *p, char *buf, size_t size)
     if (size < 2)
         return -ENAMETOOLONG;
     size_t at = size;
+    if (!p->parent && !p->covers && p->len > 1) {       // of no directory: "pipe:[7]"
+        size_t n = strlcpy(buf, p->name, size);
+        return n < size ? (ssize_t)n : -ENAMETOOLONG;
+    }
     spin_lock(&dcache_lock);
     bool dead = p->dead || (!p->hashed && p->parent && !p->parent->inode);
     bool fits = true;

@@ -192,6 +192,12 @@ void ext2_end_fresh(struct ext2_inode *e);                           // the call
 bool ext2_mark_late(struct ext2_inode *e);
 int ext2_setattr(struct inode *i, const struct setattr *a);
 void ext2_set_ops(struct inode *i);
+void ext2_drop_xattrs(struct ext2_inode *e);                         // gives up the block of extended attributes; fs->lock held
+struct buf *ext2_table_block(struct ext2_fs *fs, u32 ino, struct ext2_raw **raw);      // fs->lock held
+
+// ext2_xattr.c
+int ext2_xattr_load(struct inode *ino, struct xattrs *x);
+int ext2_xattr_store(struct inode *ino, const struct xattrs *x);
 
 // ext2_file.c
 int ext2_readpage(struct inode *i, u64 index, struct page *p);

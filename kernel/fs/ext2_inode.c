@@ -3,7 +3,7 @@
 #include "ext2.h"
 #include "process.h"
 
-static struct buf *table_block(struct ext2_fs *fs, u32 ino, struct ext2_raw **raw)
+struct buf *ext2_table_block(struct ext2_fs *fs, u32 ino, struct ext2_raw **raw)
 {
     u32 g = (ino - 1) / fs->inodes_per_group, n = (ino - 1) % fs->inodes_per_group;
     u64 byte = (u64)n * fs->inode_size;
@@ -103,7 +103,7 @@ struct inode *ext2_iget(struct ext2_fs *fs, u32 ino)
         }
         struct ext2_inode *e = alloc_inode(fs, ino);
         struct ext2_raw *raw;
-        struct buf *b = e ? table_block(fs, ino, &raw) : NULL;
+        struct buf *b = e ? ext2_table_block(fs, ino, &raw) : NULL;
         int err = !e ? -ENOMEM : !b ? -EIO : raw_to_inode(fs, e, raw);
         if (b)
             buf_put(fs, b);
@@ -125,7 +125,7 @@ int ext2_write_inode(struct ext2_inode *e)
     struct ext2_fs *fs = FS(e);
     struct inode *i = &e->vfs;
     struct ext2_raw *r;
-    struct buf *b = table_block(fs, (u32)i->ino, &r);
+    struct buf *b = ext2_table_block(fs, (u32)i->ino, &r);
     if (!b)
         return -EIO;
     if (e->late)
@@ -180,7 +180,7 @@ struct ext2_inode *ext2_new_inode(struct inode *dir, u32 mode, int *err)
         return NULL;
     struct ext2_inode *e = alloc_inode(fs, ino);
     struct ext2_raw *r;
-    struct buf *b = e ? table_block(fs, ino, &r) : NULL;
+    struct buf *b = e ? ext2_table_block(fs, ino, &r) : NULL;
     if (!b) {
         ext2_free_ino(fs, ino, S_ISDIR(mode));
         kfree(e);
@@ -200,8 +200,8 @@ struct ext2_inode *ext2_new_inode(struct inode *dir, u32 mode, int *err)
     return e;
 }
 
-// The block of extended attributes that mke2fs -d may have made: shared, counted at byte 4 after its magic number.
-static void drop_acl(struct ext2_inode *e)
+// A block of extended attributes may be shared: it is counted at byte 4, after its magic number.
+void ext2_drop_xattrs(struct ext2_inode *e)
 {
     struct ext2_fs *fs = FS(e);
     struct buf *b = e->file_acl && ext2_block_ok(fs, e->file_acl) ? buf_get(fs, e->file_acl) : NULL;
@@ -231,7 +231,7 @@ static void delete_on_disk(struct ext2_inode *e)
     u32 fmt = e->vfs.mode & S_IFMT;
     if (fmt == S_IFREG || fmt == S_IFDIR || (fmt == S_IFLNK && !short_link(e)))
         ext2_punch(e, 0, ~0ull);
-    drop_acl(e);
+    ext2_drop_xattrs(e);
     e->vfs.size = e->vfs.blocks = 0;
     e->dtime = (u32)fs_now().sec;
     ext2_write_inode(e);
@@ -285,7 +285,7 @@ bool ext2_inode_on_disk(struct ext2_inode *e)
     struct ext2_raw *r;
     if ((e->vfs.iflags & I_DIRTY_META) || e->fresh || e->late || !list_empty(&fs->dirty[BUF_NEW]) || !list_empty(&fs->dirty[BUF_MAP]))
         return false;
-    struct buf *b = table_block(fs, (u32)e->vfs.ino, &r);
+    struct buf *b = ext2_table_block(fs, (u32)e->vfs.ino, &r);
     bool clean = b && !b->dirty;
     if (b)
         buf_put(fs, b);
@@ -318,7 +318,7 @@ bool ext2_mark_late(struct ext2_inode *e)
     struct ext2_fs *fs = FS(e);
     struct ext2_raw *r;
     struct ext2_late *l = kzalloc(sizeof(*l));
-    struct buf *b = l ? table_block(fs, (u32)e->vfs.ino, &r) : NULL;
+    struct buf *b = l ? ext2_table_block(fs, (u32)e->vfs.ino, &r) : NULL;
     if (!b) {
         kfree(l);
         return false;
@@ -357,7 +357,7 @@ static int finish_inodes(struct ext2_fs *fs)
     for (struct list *n; (n = list_pop(&fs->late));) {
         struct ext2_late *l = list_entry(n, struct ext2_late, node);
         struct ext2_raw *r;
-        struct buf *b = table_block(fs, l->ino, &r);
+        struct buf *b = ext2_table_block(fs, l->ino, &r);
         if (b) {
             memcpy(r, &l->raw, MIN((size_t)fs->inode_size, sizeof(l->raw)));
             buf_dirty(fs, b, BUF_INODE);

@@ -337,13 +337,19 @@ static i64 dir_seek(struct file *f, i64 off, int whence)
 const struct inode_ops ext2_dir_ops = {
     .lookup = lookup, .create = create, .mkdir = mkdir, .link = link, .symlink = symlink, .unlink = unlink,
     .rmdir = rmdir, .rename = rename, .tmpfile = tmpfile, .setattr = ext2_setattr,
+    .xattr_load = ext2_xattr_load, .xattr_store = ext2_xattr_store,
 };
 const struct inode_ops ext2_file_ops = {
     .setattr = ext2_setattr, .fallocate = ext2_fallocate, .readpage = ext2_readpage, .readpages = ext2_readpages,
     .writepages = ext2_writepages, .reserve = ext2_reserve, .seek_data = ext2_seek_data,
+    .xattr_load = ext2_xattr_load, .xattr_store = ext2_xattr_store,
 };
-const struct inode_ops ext2_link_ops = { .setattr = ext2_setattr, .readlink = readlink };
-const struct inode_ops ext2_special_ops = { .setattr = ext2_setattr };
+const struct inode_ops ext2_link_ops = {
+    .setattr = ext2_setattr, .readlink = readlink, .xattr_load = ext2_xattr_load, .xattr_store = ext2_xattr_store,
+};
+const struct inode_ops ext2_special_ops = {
+    .setattr = ext2_setattr, .xattr_load = ext2_xattr_load, .xattr_store = ext2_xattr_store,
+};
 
 const struct file_ops ext2_regular_fops = {
     .read = pc_read, .write = pc_write, .seek = generic_seek, .mmap = pc_mmap, .fsync = ext2_fsync,

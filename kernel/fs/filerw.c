@@ -7,10 +7,11 @@
 #include <asm/signal.h>
 #include <linux/resource.h>
 
+#define SECTOR 512ul
 #define RESERVE_CHUNK (64 * PAGE_SIZE)
 #define ATIME_MAX_AGE (24 * 3600)   // relatime, mount(8)
 
-static void touch_atime(struct file *f, u64 pos)
+void touch_atime(struct file *f, u64 pos)
 {
     struct inode *i = f->inode;
     if ((f->flags & O_NOATIME) || i->sb->readonly)
@@ -26,8 +27,17 @@ static void touch_atime(struct file *f, u64 pos)
     inode_mark_dirty(i, I_DIRTY_TIME);
 }
 
+// open(2), O_DIRECT: length and position in whole sectors where a disk lies below. (Where the memory must lie depends on the
+// device on Linux; here it may lie anywhere.)
+static bool misaligned(const struct file *f, const struct iter *it, u64 pos)
+{
+    return (f->flags & O_DIRECT) && !pc_in_memory(f->inode) && ((pos | it->left) & (SECTOR - 1));
+}
+
 ssize_t pc_read(struct file *f, struct iter *it, u64 *pos)
 {
+    if (unlikely(misaligned(f, it, *pos)))
+        return -EINVAL;
     struct inode *i = f->inode;
     u64 at = *pos, start = at;
     int err = 0;
@@ -192,6 +202,8 @@ ssize_t pc_write(struct file *f, struct iter *it, u64 *pos)
     struct inode *i = f->inode;
     if (!it->left)
         return 0;
+    if (unlikely(misaligned(f, it, f->flags & O_APPEND ? i->size : *pos)))
+        return -EINVAL;
     mutex_lock(&i->lock);
     u64 at = (f->flags & O_APPEND) ? i->size : *pos;
     i64 n = within_limit(at, it->left);
@@ -214,6 +226,10 @@ ssize_t pc_write(struct file *f, struct iter *it, u64 *pos)
     if (r > 0 && (f->flags & O_DSYNC)) {
         int err = f->ops->fsync ? f->ops->fsync(f, !(f->flags & (O_SYNC & ~O_DSYNC))) : 0;
         if (err)
+            return err;
+    } else if (r > 0 && (f->flags & O_DIRECT)) {
+        ssize_t err = pc_in_memory(i) ? 0 : pc_sync_range(i, at - (u64)r, (u64)r);
+        if (err < 0)
             return err;
     } else if (r > 0) {
         pc_balance(i);

@@ -84,6 +84,13 @@ struct file *anon_file(const struct file_ops *ops, void *priv, u32 flags, u32 mo
     return &a->f;
 }
 
+struct path *anon_path(struct file *f)
+{
+    struct anon *a = container_of(f, struct anon, f);
+    struct inode *i = shmem_node(a->mode, a->ino);
+    return i ? d_alloc(NULL, a->name, strlen(a->name), i) : NULL;
+}
+
 ssize_t file_name(struct file *f, char *buf, size_t size)
 {
     if (f->path)

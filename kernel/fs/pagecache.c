@@ -350,6 +350,7 @@ struct page *pagecache_fault(struct file *f, u64 index, bool write_shared)
         return err_ptr(err);
     }
     pagecache_dirty(i, index, p);
+    inode_touch(i, true, true);
     return p;
 }
 
@@ -369,6 +370,7 @@ struct page *pagecache_peek(struct file *f, u64 index)
 int pc_mmap(struct file *f, struct vma *v)
 {
     (void)v;
+    touch_atime(f, 0);
     f->inode->iflags |= I_MMAPPED;
     return 0;
 }

@@ -93,10 +93,11 @@ static struct path *fd_follow(struct proc_inode *p)
     struct file *f = fd_get(p->fd);
     if (!f)
         return err_ptr(-ENOENT);
-    struct path *to = f->path ? path_get(f->path) : NULL;
-    bool anon = !to;
+    struct path *to = f->path ? path_get(f->path) : pipe_name(f);
+    if (!to && !(to = anon_path(f)))
+        to = err_ptr(-ENOMEM);
     file_put(f);
-    return anon ? err_ptr(-ENXIO) : to;
+    return to;
 }
 
 static void fdinfo_show(struct seqbuf *s)

@@ -32,6 +32,7 @@ struct tmp_inode {
     u64 next_seq, parent;
     u64 counted;                    // pages that the superblock knows of
     char *link;
+    struct xattrs xattrs;
 };
 
 static struct tmp_sb *TSB(struct superblock *sb) { return container_of(sb, struct tmp_sb, sb); }
@@ -102,6 +103,7 @@ static void free_inode(struct inode *i)
     }
     kfree(t->bucket);
     kfree(t->link);
+    kfree(t->xattrs.data);
     kfree(t);
 }
 
@@ -508,15 +510,35 @@ static i64 seek_data(struct inode *i, u64 off, bool hole)
     return hole ? (i64)i->size : -ENXIO;
 }
 
+// --- Extended attributes ----------------------------------------------------------------------------------------------------
+
+static int copy_xattrs(struct xattrs *to, const struct xattrs *from)
+{
+    u8 *data = from->len ? kmalloc(from->len, 0) : NULL;
+    if (from->len && !data)
+        return -ENOMEM;
+    if (data)
+        memcpy(data, from->data, from->len);
+    kfree(to->data);
+    *to = (struct xattrs){ data, from->len };
+    return 0;
+}
+
+static int xattr_load(struct inode *i, struct xattrs *x) { return copy_xattrs(x, &TI(i)->xattrs); }
+static int xattr_store(struct inode *i, const struct xattrs *x) { return copy_xattrs(&TI(i)->xattrs, x); }
+
 static const struct inode_ops dir_ops = {
     .lookup = lookup, .create = create, .mkdir = mkdir, .link = link, .symlink = symlink, .unlink = unlink, .rmdir = rmdir,
-    .rename = rename, .tmpfile = tmpfile, .setattr = setattr, .getattr = getattr,
+    .rename = rename, .tmpfile = tmpfile, .setattr = setattr, .getattr = getattr, .xattr_load = xattr_load, .xattr_store = xattr_store,
 };
 static const struct inode_ops file_ops_i = {
     .setattr = setattr, .getattr = getattr, .fallocate = fallocate, .readpage = readpage, .reserve = reserve, .seek_data = seek_data,
+    .xattr_load = xattr_load, .xattr_store = xattr_store,
 };
-static const struct inode_ops link_ops = { .setattr = setattr, .readlink = readlink };
-static const struct inode_ops special_ops = { .setattr = setattr };
+static const struct inode_ops link_ops = {
+    .setattr = setattr, .readlink = readlink, .xattr_load = xattr_load, .xattr_store = xattr_store,
+};
+static const struct inode_ops special_ops = { .setattr = setattr, .xattr_load = xattr_load, .xattr_store = xattr_store };
 static const struct file_ops dir_fops = { .read = dir_read, .seek = dir_seek, .readdir = readdir, .fsync = nothing_to_sync };
 
 // --- Superblock -----------------------------------------------------------------------------------------------------------
@@ -560,10 +582,26 @@ struct superblock *tmpfs_mount(const char *type, u64 max_bytes, u32 mode)
     return NULL;
 }
 
-struct file *shmem_file(const char *name, u64 size)
+static struct superblock *shmem_sb(void)
 {
     static struct superblock *shm;
-    if (!shm && !(shm = tmpfs_mount("tmpfs", ~0ull >> 1, 0777)))
+    if (!shm)
+        shm = tmpfs_mount("tmpfs", ~0ull >> 1, 0777);
+    return shm;
+}
+
+struct inode *shmem_node(u32 mode, u64 ino)
+{
+    struct inode *i = shmem_sb() ? tmpfs_new_inode(shmem_sb(), mode, 0) : NULL;
+    if (i)
+        i->ino = ino;
+    return i;
+}
+
+struct file *shmem_file(const char *name, u64 size)
+{
+    struct superblock *shm = shmem_sb();
+    if (!shm)
         return err_ptr(-ENOMEM);
     struct inode *i = tmpfs_new_inode(shm, S_IFREG | 0777, 0);
     if (!i)

@@ -122,6 +122,7 @@ struct page *pc_find(struct inode *i, u64 index);            // counted or NULL
 struct page *pc_get(struct inode *i, struct file *f, u64 index);   // up to date, counted; err_ptr
 ssize_t pc_read(struct file *f, struct iter *it, u64 *pos);
 ssize_t pc_write(struct file *f, struct iter *it, u64 *pos);
+void touch_atime(struct file *f, u64 pos);                   // it was read from pos on
 int pc_insert(struct inode *i, u64 index, struct page *p);   // -EEXIST
 int pc_zero_range(struct inode *i, u64 from, u64 to);        // within one page; only if cached or uptodate on disk
 void pc_truncate(struct inode *i, u64 first, u64 n);         // drops pages, also from the program's page tables
@@ -168,6 +169,7 @@ struct blkdev;
 struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err);
 struct superblock *tmpfs_mount(const char *type, u64 max_bytes, u32 mode);
 struct inode *tmpfs_new_inode(struct superblock *sb, u32 mode, u64 rdev);
+struct inode *shmem_node(u32 mode, u64 ino);                 // a node of no directory
 void devfs_populate(struct superblock *sb);
 struct superblock *procfs_mount(void);
 struct superblock *sysfs_mount(void);

@@ -70,6 +70,14 @@ struct setattr {                // what is valid
 };
 enum { ATTR_MODE = 1, ATTR_UID = 2, ATTR_GID = 4, ATTR_SIZE = 8, ATTR_ATIME = 16, ATTR_MTIME = 32 };
 
+// Extended attributes of an inode in one piece: records of value length (u32), kind (u8), name length (u8), name, value.
+// The kind stands for the name's prefix by ext2's numbers, the name is without it.
+struct xattrs {
+    u8 *data;                   // heap
+    u32 len;
+};
+enum { XATTR_USER = 1, XATTR_TRUSTED = 4, XATTR_SECURITY = 6, XATTR_RECORD = 6 };
+
 struct inode_ops {              // directories and attributes; inode->lock of the directory is held
     struct inode *(*lookup)(struct inode *dir, const char *name, size_t len);     // err_ptr(-ENOENT), ...; a reference
     struct inode *(*create)(struct inode *dir, const char *name, size_t len, u32 mode, u64 rdev);  // files, nodes, fifos, sockets
@@ -87,6 +95,8 @@ struct inode_ops {              // directories and attributes; inode->lock of th
     int (*getattr)(struct inode *ino, struct kstat *st);                           // default: from the inode
     int (*fallocate)(struct inode *ino, int mode, u64 off, u64 len);
     i64 (*seek_data)(struct inode *ino, u64 off, bool hole);                       // optional: the next data or hole from off on, at most the size; -ENXIO
+    int (*xattr_load)(struct inode *ino, struct xattrs *x);                        // no attributes: data NULL; inode->lock is held
+    int (*xattr_store)(struct inode *ino, const struct xattrs *x);                 // copies
     // Page cache: fill a page (PG_BUSY is set by the caller), write a dirty one, make room on disk for a range before it is dirtied.
     int (*readpage)(struct inode *ino, u64 index, struct page *p);
     int (*readpages)(struct inode *ino, u64 index, struct page **p, unsigned n);   // optional: read-ahead in one request
@@ -173,6 +183,9 @@ struct inode *vfs_lookup_inode(const char *path);
 // openat-like, for the system calls of linux/: resolves a user path at dirfd. Flags AT_*, O_*.
 struct file *vfs_openat(int dirfd, const char *path, u32 flags, u32 mode);
 
+// What /proc/self/fd/N leads to where the file has no name: a node like it, by which a pipe can be opened anew.
+struct path *anon_path(struct file *f);                           // NULL: out of memory
+struct path *pipe_name(struct file *f);                           // the pipe's own; NULL: not of pipe(2); err_ptr
 // Opening a fifo's inode: linux/pipe.c sets f->ops and f->priv; waits for the other end as fifo(7) says.
 int fifo_open(struct file *f) WEAK;
 // How an open file shows in /proc/self/fd and /proc/self/maps: a path or "socket:[7]".

@@ -35,6 +35,8 @@ struct pipe {
     u32 readers, writers;
     u32 r_count, w_count;           // opens so far, for fifo_open
     u32 refs;                       // files
+    bool anon;                      // of pipe(2): opening it by /proc/self/fd waits for nobody
+    struct path *name;              // and what that leads to, made when first asked for
 };
 
 static struct pipe *pipe_new(void)
@@ -60,6 +62,10 @@ static void pipe_free(struct pipe *p)
         page_put(p->slot[(p->head + i) & (p->nr_slots - 1)].page);
     if (p->spare)
         page_put(p->spare);
+    if (p->name) {
+        path_inode(p->name)->priv = NULL;
+        path_put(p->name);
+    }
     kfree(p->slot);
     kfree(p);
 }
@@ -312,14 +318,14 @@ static int fifo_meet(struct file *f, struct pipe *p)
         p->readers++;
         p->r_count++;
         waitq_wake_all(&p->writable);
-        return f->flags & O_NONBLOCK ? 0 : fifo_wait(p, &p->w_count, &p->writers, &p->readable);
+        return p->anon || (f->flags & O_NONBLOCK) ? 0 : fifo_wait(p, &p->w_count, &p->writers, &p->readable);
     case O_WRONLY:
-        if ((f->flags & O_NONBLOCK) && !p->readers)
+        if ((f->flags & O_NONBLOCK) && !p->readers && !p->anon)
             return -ENXIO;
         p->writers++;
         p->w_count++;
         waitq_wake_all(&p->readable);
-        return fifo_wait(p, &p->r_count, &p->readers, &p->writable);
+        return p->anon ? 0 : fifo_wait(p, &p->r_count, &p->readers, &p->writable);
     }
     p->readers++;
     p->writers++;
@@ -328,6 +334,22 @@ static int fifo_meet(struct file *f, struct pipe *p)
     waitq_wake_all(&p->readable);
     waitq_wake_all(&p->writable);
     return 0;
+}
+
+struct path *pipe_name(struct file *f)
+{
+    struct pipe *p = f->priv;
+    if (f->ops != &pipe_ops || !p->anon)
+        return NULL;
+    mutex_lock(&p->lock);
+    if (!p->name) {
+        p->name = anon_path(f);
+        if (p->name)
+            path_inode(p->name)->priv = p;
+    }
+    struct path *name = p->name ? path_get(p->name) : err_ptr(-ENOMEM);
+    mutex_unlock(&p->lock);
+    return name;
 }
 
 int fifo_open(struct file *f)
@@ -367,6 +389,7 @@ static long make_pipe(uptr ufds, u32 flags)
     struct pipe *p = pipe_new();
     if (!p)
         return -ENOMEM;
+    p->anon = true;
     u32 status = flags & (O_NONBLOCK | O_DIRECT);
     struct file *r = anon_file(&pipe_ops, p, O_RDONLY | (status & O_NONBLOCK), S_IFIFO | 0600, "pipe");
     struct file *w = anon_file(&pipe_ops, p, O_WRONLY | status, S_IFIFO | 0600, "pipe");
