@@ -196,6 +196,8 @@ void tcp_offload(struct tcp_sock *t, struct tcp_pcb *pcb)
     if (d && d->tso && pcb->mss == d->mtu - 40 && !inet_is_ours(&pcb->remote_ip)) {
         pcb->net.wire_mss = pcb->mss;
         pcb->mss = (u16_t)(pcb->mss * OFFLOAD_SEGMENTS);
+        // The first segment must fit the window, or it would never leave; about ten real ones: RFC 6928.
+        pcb->cwnd = MAX(pcb->cwnd, pcb->mss);
     }
 }
 

@@ -161,6 +161,12 @@ options:
   disk_iops:
     description: Operations per second of each disk.
     type: int
+  net_in_bps:
+    description: Bytes per second that each of its interfaces on managed networks receives, such as V(2M); 0 for none.
+    type: str
+  net_out_bps:
+    description: Bytes per second that each of its interfaces on managed networks sends; 0 for no limit.
+    type: str
   rng:
     description: Whether the VM has a virtio entropy device.
     type: bool

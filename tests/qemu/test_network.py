@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, UniError
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests import uni
+from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.net import open_tap
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api as networks
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import link, shape
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
@@ -31,7 +33,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
     home = tmp_path_factory.mktemp("disk")
     (home / "tree" / "bin").mkdir(parents=True)
-    subprocess.run(["gcc", "-O2", "-static", "-o", home / "tree/bin/server", Path(__file__).with_name("server.c")],
+    subprocess.run(["musl-gcc", "-O2", "-static", "-o", home / "tree/bin/server", Path(__file__).with_name("server.c")],
                    check=True)
     image = home / "disk.ext2"
     subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-d", home / "tree", image, "4M"], check=True)
@@ -253,3 +255,56 @@ def wait_for_namespace(pid: int) -> None:
     """Until ``unshare`` has made its namespace and become ``sleep``."""
     while Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":
         time.sleep(0.01)
+
+
+def test_bandwidth_is_limited(net: Host, disk: Path) -> None:
+    """Both directions go through a token bucket from the first packet on, and nothing of that stays."""
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"host_access": True}))
+    with socket.create_server(("0.0.0.0", 7777)) as listener:
+        listener.settimeout(30)
+        api.run(net.root, server(disk, "sender", "send", "10.89.0.1", "7777", "300000", networks=["front"],
+                                 net_in_bps=500_000, net_out_bps=700_000))
+        connection, _peer = listener.accept()
+        with connection:
+            connection.settimeout(30)
+            got = len(connection.recv(1))
+            tap = str(api.resolve_vm(net.root, "sender").runtime["addresses"][0]["interface"])
+            assert "rate 4Mbit" in shape.limits(tap) and "rate 5600Kbit" in shape.limits(tap)
+            while data := connection.recv(65536):
+                got += len(data)
+    assert got == 300_000 and api.wait(net.root, "sender", timeout=60)["code"] == 0
+    api.remove(net.root, "sender")
+    assert not link.exists(shape.ifb_name(tap))
+
+
+def test_bandwidth_changes_while_it_runs(net: Host, disk: Path) -> None:
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    address = start(net, disk, "web", "front")
+    pid = api.info(api.resolve_vm(net.root, "web"))["pid"]
+    tap = str(api.resolve_vm(net.root, "web").runtime["addresses"][0]["interface"])
+    limited = api.ensure(net.root, server(disk, "web", networks=["front"], net_out_bps="1M", restart_policy="always")).vm
+    assert limited["pid"] == pid and "rate 8388Kbit" in shape.limits(tap) and ask(address, 80).startswith("hello")
+    api.resolve_vm(net.root, "web").qemu().kill(9)  # type: ignore[union-attr]
+    while api.info(api.resolve_vm(net.root, "web"))["pid"] in (pid, None):
+        time.sleep(0.05)
+    api.wait_for(net.root, "web", "healthy", timeout=60)
+    assert "rate 8388Kbit" in shape.limits(tap), "a restart by policy is limited too"
+    api.ensure(net.root, server(disk, "web", networks=["front"], net_out_bps=0))
+    assert "tbf" not in shape.limits(tap) and not link.exists(shape.ifb_name(tap))
+    with pytest.raises(UniError) as caught:
+        api.run(net.root, server(disk, "slow", networks=["user"], net_out_bps="1M"))
+    assert caught.value.code == "vm.net_bps"
+
+
+def test_limits_of_an_interface_come_and_go(net: Host) -> None:
+    fd = open_tap("utlimited0::0:0")
+    try:
+        shape.apply("utlimited0", 1000, 2000)
+        shape.apply("utlimited0", 3000, 2000)
+        assert "rate 24Kbit" in shape.limits("utlimited0") and "rate 16Kbit" in shape.limits("utlimited0")
+        shape.apply("utlimited0", 0, 2000)
+        assert "rate 24Kbit" not in shape.limits("utlimited0") and "rate 16Kbit" in shape.limits("utlimited0")
+        shape.apply("utlimited0", 0, 0)
+        assert "tbf" not in shape.limits("utlimited0") and not link.exists("uilimited0")
+    finally:
+        os.close(fd)

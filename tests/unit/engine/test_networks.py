@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, NotFoundError, UsageError
-from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model, shape
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network, NetworkSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -138,3 +138,12 @@ def test_interface_names_fit_and_differ(tmp_path: Path) -> None:
 def test_unknown_network(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         model.load(Root(tmp_path), "nowhere")
+
+
+def test_bandwidth_commands() -> None:
+    assert list(shape.commands("utabc0", 0, 0)) == []
+    receive = list(shape.commands("utabc0", 1_000_000, 0))
+    assert receive == ["qdisc replace dev utabc0 root handle 1: tbf rate 1000000bps burst 65536 latency 200ms"]
+    send = list(shape.commands("utabc0", 0, 100_000_000))
+    assert send[0].startswith("qdisc replace dev uiabc0 root") and "burst 1000000" in send[0]
+    assert "dev utabc0 ingress" in send[1] and send[2].endswith("redirect dev uiabc0")

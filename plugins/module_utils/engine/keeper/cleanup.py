@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is done when a VM is finally down: commands from its record, and removal for ``--rm``."""
+"""Commands from a VM's record, run before it starts or when it is finally down, and removal for ``--rm``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import fcntl
 import os
 
 
-def run_commands(entries: list[str]) -> None:
+def run_commands(entries: list[str]) -> int:
     """Run each command (JSON: ``argv``, ``stdin`` a path, ``lock`` a file to hold meanwhile) and wait for it.
 
-    A failure is said in the keeper's log and does not stop the rest.
+    A failure is said in the keeper's log and does not stop the rest; the number of failures.
     """
     import json
+
+    failed = 0
 
     for entry in entries:
         command = json.loads(entry)
@@ -29,7 +31,9 @@ def run_commands(entries: list[str]) -> None:
         if holder >= 0:
             os.close(holder)
         if status:
+            failed += 1
             os.write(2, f"uni keeper: {argv[0]} ended with status {status}\n".encode())
+    return failed
 
 
 def forget_names(paths: list[str], servers: list[str]) -> None:

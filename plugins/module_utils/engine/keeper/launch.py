@@ -134,6 +134,11 @@ class Child:
 
             name, rest = entry.split(":", 1)
             self.fds[name] = open_tap(rest)
+        if records.get("setup"):
+            from .cleanup import run_commands
+
+            if run_commands(records["setup"]):
+                raise ValueError("the limits of the network bandwidth could not be set: see the keeper's log")
         log = os.open(f"{self.directory.path}/monitor.log",
                       os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.fds["monitor.log"] = log

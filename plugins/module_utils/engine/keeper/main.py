@@ -24,7 +24,9 @@ configuration. Keys marked * may repeat.
 ``log_size``   bytes of one console log file;  ``log_files`` how many of them
 ``health``     a JSON object, see :mod:`.health`
 ``events``     path of the events log
+``setup*``     a JSON object (``argv``, ``stdin``): a command that runs before QEMU, once the TAP interfaces are there
 ``cleanup*``   a JSON object (``argv``, ``stdin``, ``lock``): a command that runs when the VM is finally down
+``takedown*``  the same, for what may change while the VM runs
 ``gone*``      a file that is removed then;  ``hangup*`` ``PID:START`` of a process that gets SIGHUP then
 ``remove``     1: remove the directory and every ``unlink*`` and ``rmdir*`` path when the VM is finally down
 =============  ================================================================================================

@@ -370,7 +370,7 @@ class Vm:
         self.down = True
         self.record(status='"exited"', pid="null", ready="false")
         self.settle(sync=True)
-        run_commands(self.records.get("cleanup", []))
+        run_commands(self.records.get("cleanup", []) + self.records.get("takedown", []))
         forget_names(self.records.get("gone", []), self.records.get("hangup", []))
         if self.one("remove") == "1":
             remove_vm(self.directory.path, self.records.get("unlink", []), self.records.get("rmdir", []))

@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import Interface
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.base import Nic
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
-from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model, shape
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, write_bytes
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -115,6 +115,43 @@ def sync(root: Root, *, starting: str = "") -> None:
     with lock(root.locks / RULES, timeout=60):
         networks = model.load_all(root)
         firewall.apply(prefix(root), networks, attachments(root, networks, starting))
+
+
+def rates(vm: Vm) -> tuple[int, int]:
+    """Bytes per second that each managed interface of the VM may receive and send; 0 is no limit."""
+    return int(vm.values.get("net_in_bps") or 0), int(vm.values.get("net_out_bps") or 0)
+
+
+def limit(vm: Vm) -> None:
+    """Bring the limits of a running VM's managed interfaces to what its record says; the caller renews its launch file.
+
+    :raises HostError: code ``network.shape``
+    """
+    for item in vm.runtime.get("addresses", []):
+        if link.exists(item["interface"]):
+            shape.apply(item["interface"], *rates(vm))
+        elif not rates(vm)[1]:  # between two runs
+            shape.forget(item["interface"])
+
+
+def shaping(vm: Vm) -> list[tuple[str, dict[str, Any]]]:
+    """What limits a VM's interfaces at each start, and what ends that: launch records, their input beside them."""
+    receive, send = rates(vm)
+    taps = [str(item["interface"]) for item in vm.runtime.get("addresses", [])]
+    lines = [line for tap in taps for line in shape.commands(tap, receive, send)]
+    path = vm.directory / "shape.up"
+    if not lines:
+        path.unlink(missing_ok=True)
+        return []
+    for tap in taps:
+        shape.prepare(tap, send)
+    records.write_loose(path, ("\n".join(lines) + "\n").encode())
+    found: list[tuple[str, dict[str, Any]]] = [
+        ("setup", {"argv": [find_program("tc") or "tc", "-batch", "-"], "stdin": str(path)})]
+    if send:
+        found += [("takedown", {"argv": [find_program("ip") or "ip", "link", "delete", shape.ifb_name(tap)]})
+                  for tap in taps]
+    return found
 
 
 def cleanup(root: Root, vm: Vm, attached: Sequence[Attached]) -> list[dict[str, Any]]:

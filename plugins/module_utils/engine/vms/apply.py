@@ -316,6 +316,10 @@ def update(root: Root, vm: Vm, values: Mapping[str, Any], names: Sequence[str]) 
     records.save(new)
     if running:
         records.save_runtime(new)
+    if running and {"net_in_bps", "net_out_bps"} & set(names):
+        from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+        attachment.limit(new)
     _publish(root, new, running)
     if running and "limits" in names:
         from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup

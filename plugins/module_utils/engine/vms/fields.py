@@ -344,6 +344,8 @@ _TABLE = (
     Field("log_max_files", LIVE, _number("log_max_files", 1, 100), "console logs that are kept"),
     Field("disk_bps", RESTART, _size("disk_bps"), "bytes per second of each disk"),
     Field("disk_iops", RESTART, _number("disk_iops", 0, 1 << 31), "operations per second of each disk"),
+    Field("net_in_bps", LIVE, _size("net_in_bps"), "bytes per second that each managed network interface receives"),
+    Field("net_out_bps", LIVE, _size("net_out_bps"), "bytes per second that each managed network interface sends"),
     Field("rng", RESTART, _flag("rng"), "virtio-rng device"),
     Field("kernel", RESTART, _text("kernel", empty=False), "default, image, a version, or a path"),
     Field("kernel_args", RESTART, _text("kernel_args"), "more words for the kernel command line"),

@@ -56,6 +56,7 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
     monitor = monitors_base.get(effective(values, "monitor"))
     program, version = monitor.find(root)
     chosen = accel.choose(root, effective(values, "accel"), program, version)
+    _check_rates(vm)
     networks = [attach(root, vm, number, network) for number, network in enumerate(effective(values, "networks"))]
     vm.runtime["addresses"] = [dict(item.attached.record) for item in networks if item.attached is not None]
     start = guests_base.get(effective(values, "guest")).start(guest_spec(vm, [item.interface for item in networks]))
@@ -140,6 +141,11 @@ def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
     yield "log_size", str(effective(values, "log_max_size"))
     yield "log_files", str(effective(values, "log_max_files"))
     yield "events", str(root.log / "events.jsonl")
+    if vm.runtime.get("addresses"):
+        from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+        for key, command in attachment.shaping(vm):
+            yield key, json.dumps(command)
     check = values.get("health_check")
     if check:
         yield "health", json.dumps(health_target(vm, check))
@@ -153,7 +159,7 @@ def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
 
 
 LIVE_KEYS = frozenset({"id", "name", "facts", "restart", "log_size", "log_files", "events", "health", "remove",
-                       "unlink", "rmdir"})
+                       "unlink", "rmdir", "setup", "takedown"})
 
 
 def rewrite_policies(root: Root, vm: Vm) -> None:
@@ -310,6 +316,14 @@ def attach(root: Root, vm: Vm, number: int, network: dict[str, Any]) -> Network:
     published = vm.runtime.get("ports", []) if first_user(vm) < 0 and _first_managed(vm) == number else []
     attached = attachment.attach(root, vm, number, network, mac, published)
     return Network(attached.nic, attached.interface, attached)
+
+
+def _check_rates(vm: Vm) -> None:
+    """A limit that would not be kept is an error, not a wish."""
+    networks = effective(vm.values, "networks")
+    if (vm.values.get("net_in_bps") or vm.values.get("net_out_bps")) and networks and _first_managed(vm) < 0:
+        raise UsageError(f"VM {vm.name}: net_in_bps and net_out_bps need a managed network", code="vm.net_bps",
+                         hint="create one with `uni network create` and name it in networks")
 
 
 def _first_managed(vm: Vm) -> int:
