@@ -30,11 +30,13 @@ struct memmap_entry {
 #define START_MAGIC 0x336ec578
 #define LOW_LIMIT BIT(30)       // what the boot tables map
 #define CMDLINE_MAX 8192
+#define LOW_RAM_END 0xa0000ul
 
 struct mem_range mem_ranges[MEM_RANGES];
 u32 nr_mem_ranges;
 u64 mem_top;
 static u64 early_next, early_limit;
+static struct mem_range low_ram;         // below 640 KiB; what the loader put there is read before it is used
 u64 __stack_chk_guard = 0x2f6a1c95e3d70b00;     // random before the first program runs
 
 void __stack_chk_fail(void) NORETURN;
@@ -64,6 +66,8 @@ static void read_memmap(const struct start_info *si)
     if (!si->memmap_entries || si->memmap >= LOW_LIMIT)
         panic("the loader gave no memory map");
     for (u32 i = 0; i < si->memmap_entries && nr_mem_ranges < MEM_RANGES; i++) {
+        if (e[i].type == 1 && e[i].addr < LOW_RAM_END)          // but for frame 0
+            low_ram = (struct mem_range){ ALIGN_UP(MAX(e[i].addr, PAGE_SIZE), PAGE_SIZE), ALIGN_DOWN(MIN(e[i].addr + e[i].size, LOW_RAM_END), PAGE_SIZE) };
         u64 start = ALIGN_UP(MAX(e[i].addr, BIT(20)), PAGE_SIZE), end = ALIGN_DOWN(e[i].addr + e[i].size, PAGE_SIZE);
         if (e[i].type != 1 || start >= end)
             continue;
@@ -154,6 +158,8 @@ void boot_main(u64 start_info, u64 tsc)
     vm_init();
     donate(boot_tables, boot_tables_end);
     donate(boot_guard, boot_stack);
+    if (low_ram.start < low_ram.end)        // the loader's tables, of which nothing is needed any more
+        page_donate(low_ram.start, low_ram.end);
     cpu_init();
     set_canary();
     irq_init();

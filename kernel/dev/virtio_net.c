@@ -25,6 +25,8 @@ struct net_hdr {
 };
 
 #define RX_BUF 2048                           // one heap block: the pbuf, then what the device writes
+#define RX_LEAST 36                           // buffers that wait at first: the longest frame (64 KiB in parts) must find room, or
+                                              // the host waits for more and we for it
 #define FREE_MAX 64
 #define MAX_FRAGS 16
 #define CSUM_TCP 16
@@ -37,6 +39,7 @@ struct rx_buf {
     u8 data[] ALIGNED(16);
 };
 #define RX_ROOM (RX_BUF - offsetof(struct rx_buf, data))
+_Static_assert(RX_LEAST * RX_ROOM >= 65536 + 64, "a frame of 64 KiB with its headers fits");
 
 struct vnet {
     struct netdev dev;
@@ -44,6 +47,7 @@ struct vnet {
     struct virtq *rx, *tx;                    // under net_lock(); only the callbacks run outside
     struct rx_buf *spare;
     u32 nr_spare;
+    u16 rx_target, rx_max;                    // buffers that wait; doubles, up to rx_max, when half of them were used at once
     struct net_hdr *no_offload;               // all zero; for frames without room for a header of their own
     struct pbuf *partial;                     // a frame of several buffers, as far as it has come
     u32 parts_left;
@@ -78,7 +82,7 @@ static struct rx_buf *rx_alloc(struct vnet *n)
 
 static void refill(struct vnet *n)
 {
-    while (n->rx->nr_free > 0) {
+    while (n->rx->nr_free > n->rx->size - n->rx_target) {
         struct rx_buf *b = rx_alloc(n);
         if (!b)
             break;
@@ -156,8 +160,10 @@ static void poll(struct netdev *d)
         virtq_cb_disable(n->rx);
         while ((b = virtq_get(n->rx, &len))) {
             receive(n, b, len);
-            if (n->rx->nr_free >= n->rx->size / 2)
+            if (n->rx->size - n->rx->nr_free <= n->rx_target / 2) {
+                n->rx_target = (u16)MIN(n->rx_target * 2u, n->rx_max);
                 refill(n);
+            }
         }
         refill(n);
     } while (!virtq_cb_enable(n->rx) && !n->rx->broken);
@@ -270,22 +276,24 @@ static void rx_interrupt(struct virtq *q)
     softirq_raise(SOFTIRQ_NET);
 }
 
-static u16 ring_size(void)
+static u16 ring_size(u64 mb)
 {
-    struct mem_stats m;
-    mem_stats(&m);
-    u64 mb = m.total >> 20;
-    return mb < 12 ? 32 : mb < 48 ? 64 : mb < 200 ? 128 : 256;
+    return mb < 48 ? 64 : mb < 200 ? 128 : 256;
 }
 
 static int set_up(struct vnet *n, struct virtio_dev *d)
 {
-    u16 size = ring_size();
+    struct mem_stats m;
+    mem_stats(&m);
+    u64 mb = m.total >> 20;
+    u16 size = ring_size(mb);
     n->rx = virtio_queue(d, 0, size, rx_interrupt);
     n->tx = virtio_queue(d, 1, size, NULL);
     n->no_offload = kzalloc(sizeof(*n->no_offload));
     if (!n->rx || !n->tx || !n->no_offload)
         return -ENOMEM;
+    n->rx_target = MIN(RX_LEAST, n->rx->size);
+    n->rx_max = mb < 12 ? n->rx_target : n->rx->size;
     virtq_cb_disable(n->tx);                  // sent frames are taken back on the way
     n->dev.mtu = 1500;
     if (virtio_has(d, F_MTU)) {

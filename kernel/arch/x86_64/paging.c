@@ -165,12 +165,18 @@ void *map_device(u64 pa, size_t len)
     return (void *)(va + off);
 }
 
+// The walk is made once for each table.
 static void map_early(u64 va, u64 pa, u64 bits)
 {
-    u64 *e = walk_make(va, 1, 0);
-    if (!e)
-        panic("early page tables overlap at 0x%lx", va);
-    *e = pa | bits;
+    static u64 *table;
+    static u64 of;
+    if (!table || (va ^ of) >> 21) {
+        table = walk_make(ALIGN_DOWN(va, BIT(21)), 1, 0);
+        of = va;
+        if (!table)
+            panic("early page tables overlap at 0x%lx", va);
+    }
+    table[slot(va, 1)] = pa | bits;
 }
 
 // The image with its three protections, and its alias in the direct map without X and, for what is constant, without W.

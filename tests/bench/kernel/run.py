@@ -104,8 +104,13 @@ def ask_stats(scratch: Path) -> dict[str, object]:
     sys.exit("the guest did not answer")
 
 
-def own_memory(machine: Machine, scratch: Path, disk: Path) -> int:
-    """Bytes of 128 MiB that are neither free nor the program's nor page cache, while a static program waits."""
+# Between conventional memory and the first MiB lies no RAM, on any PC (what `-m` counts there is hidden behind ROMs).
+HOLE = 0x100000 - 0x9fc00
+
+
+def own_memory(machine: Machine, scratch: Path, disk: Path) -> tuple[int, int]:
+    """While a static program waits in 128 MiB: bytes that are neither free nor the program's nor page cache, and of
+    these the bytes beside the kernel's image."""
     place = scratch / "stats"
     place.mkdir()
     case = replace(HELLO, argv=("/bin/hello", "stay"), stop="SIGTERM")
@@ -116,7 +121,9 @@ def own_memory(machine: Machine, scratch: Path, disk: Path) -> int:
     finally:
         process.kill()
         process.wait()
-    return (128 << 20) - stats["mem_free"] - stats.get("mem_cache", 0) - stats.get("mem_anon", 0)
+    ram = (128 << 20) - HOLE
+    own = ram - stats["mem_free"] - stats.get("mem_cache", 0) - stats.get("mem_anon", 0)
+    return own, own - (ram - stats["mem_total"])
 
 
 def memory(machine: Machine, scratch: Path, made: dict[str, Path]) -> None:
@@ -128,7 +135,8 @@ def memory(machine: Machine, scratch: Path, made: dict[str, Path]) -> None:
             smallest = size
             break
     print(f"static hello runs with -m {smallest}M" if smallest else "static hello does not run with up to -m 16M")
-    print(f"kernel's own memory after boot at 128 MiB: {own_memory(machine, scratch, made['bench-hello']) >> 10} KiB")
+    own, heap = own_memory(machine, scratch, made["bench-hello"])
+    print(f"kernel's own memory after boot at 128 MiB: {own >> 10} KiB, {heap >> 10} of it beside its image (aim: at most 1024)")
     size = machine.kernel.stat().st_size
     print(f"kernel image {size >> 10} KiB, {size / linux_guest.kernel_image().stat().st_size:.3f} of Linux's compressed one")
 
