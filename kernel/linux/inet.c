@@ -5,9 +5,6 @@
 #include "lwip/err.h"
 #include "lwip/ip.h"
 #include "lwip/netif.h"
-#include "lwip/priv/tcp_priv.h"
-#include "lwip/tcp.h"
-#include "lwip/udp.h"
 
 #include "errno.h"
 #include "fs.h"
@@ -44,9 +41,9 @@ static int create(struct socket *s)
     case K_SOCK_DGRAM:
         if (s->protocol == (s->domain == K_AF_INET ? 1 : 58))
             return raw_sock_create(s);        // "ping sockets", icmp(7)
-        if (s->protocol != 0 && s->protocol != 17)
+        if (s->protocol != 0 && s->protocol != 17 && s->protocol != 136)      // UDP, UDP-Lite
             return -EPROTONOSUPPORT;
-        s->protocol = 17;
+        s->protocol = s->protocol ? s->protocol : 17;
         return udp_sock_create(s);
     case K_SOCK_RAW:
         if (s->protocol <= 0 || s->protocol > 255)
@@ -214,44 +211,5 @@ int inet_errno(int e)
     case ERR_RST: return -ECONNRESET;
     case ERR_CLSD: return -EPIPE;
     default: return -EIO;
-    }
-}
-
-// --- ICMP errors ------------------------------------------------------------------------------------------------------------
-
-static void tcp_icmp(const struct inet_addr *local, const struct inet_addr *remote, int err)
-{
-    for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next) {
-        struct tcp_sock *t = list_entry(n, struct tcp_sock, all_node);
-        // RFC 5461: a hard error ends only a connection that is still being made.
-        if (t->phase == TCP_CONNECTING && t->pcb && t->pcb->local_port == local->port && t->remote.port == remote->port &&
-            ip_addr_cmp(&t->remote.ip, &remote->ip)) {
-            struct tcp_pcb *pcb = t->pcb;
-            tcp_sock_detach(t);
-            tcp_abandon(pcb, 0);
-            t->phase = TCP_DEAD;
-            if (t->s)
-                t->s->error = err;
-            tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR | POLL_HUP);
-            return;
-        }
-    }
-}
-
-void inet_icmp_error(u8 proto, const ip_addr_t *local, u16 lport, const ip_addr_t *remote, u16 rport, int err)
-{
-    struct inet_addr l = { *local, lport }, r = { *remote, rport };
-    if (proto == 6) {
-        tcp_icmp(&l, &r, err);
-        return;
-    }
-    for (struct list *n = udp_socks.next; proto == 17 && n != &udp_socks; n = n->next) {
-        struct udp_sock *u = list_entry(n, struct udp_sock, all_node);
-        // udp(7): only a connected socket hears of it.
-        if (u->pcb && u->connected && u->pcb->local_port == lport && u->remote.port == rport &&
-            ip_addr_cmp(&u->remote.ip, remote)) {
-            u->s->error = err;
-            waitq_wake(&u->s->wq, POLL_ERR | POLL_IN | POLL_OUT);
-        }
     }
 }

@@ -13,20 +13,17 @@
 #include "sched.h"
 #include "socket.h"
 
+#include "../net/icmp_report.h"
+
 struct tcp_pcb;
 struct udp_pcb;
 struct raw_pcb;
 struct tcp_group;
 
-struct inet_addr {
-    ip_addr_t ip;
-    u16 port;                   // host byte order
-};
-
 // Options at IPPROTO_IP and IPPROTO_IPV6 that every kind has.
 struct inet_opts {
     u8 ttl, tos, mcast_ttl, v6hops, tclass;
-    bool v6only, mcast_loop, pktinfo, pktinfo6, recvttl, recvtos, recverr, freebind;
+    bool v6only, mcast_loop, pktinfo, pktinfo6, recvttl, recvtos, recvhops, recvtclass, recverr, freebind;
     u32 mcast_if;               // interface index, 0: by route
     int mtu_discover;
 };
@@ -79,11 +76,35 @@ struct udp_sock {
     u8 proto;
     u16 ping_id;                // of a SOCK_DGRAM ICMP socket
     u32 icmp_filter;
-    struct list queue;          // struct dgram.node
+    struct list queue, errors;  // struct dgram.node; errors: for MSG_ERRQUEUE
     u32 queued;                 // bytes, with overhead
     struct list groups;         // struct mcast_member.node
     u64 drops;
     struct list all_node;       // udp_socks
+};
+
+// A datagram in a receiver's queue, or (err) one of ours that an ICMP error sent back.
+struct dgram {
+    struct list node;
+    struct pbuf *p;
+    struct inet_addr from;
+    ip_addr_t to;
+    u32 ifindex;
+    u64 time_ns;
+    u8 ttl, tos;
+    u8 icmp_type, icmp_code;
+    int err;                    // positive
+    u32 info;
+    struct inet_addr origin;    // where it went
+    ip_addr_t offender;         // who reports it
+};
+
+// What ancillary data asks for one packet.
+struct inet_control {
+    int ttl, tos;               // -1: as the socket has it
+    u32 ifindex;
+    bool has_source;
+    ip_addr_t source;
 };
 
 extern struct list tcp_socks, udp_socks;
@@ -141,17 +162,23 @@ void tcp_op_changed(struct socket *s);
 void tcp_group_leave(struct tcp_sock *t);
 void tcp_flush(struct tcp_sock *t);             // sends what a cork held back
 
-// linux/inet_udp.c, linux/inet_raw.c
+// linux/inet_dgram.c, linux/inet_udp.c, linux/inet_raw.c
 int udp_sock_create(struct socket *s);
 int raw_sock_create(struct socket *s);
 struct udp_sock *dgram_alloc(struct socket *s);
-int dgram_queue(struct udp_sock *u, struct pbuf *p, const ip_addr_t *from, u16 port, u8 ttl, u8 tos);   // keeps p on 0
+int dgram_queue(struct udp_sock *u, struct pbuf *p, const ip_addr_t *from, u16 port);   // of the packet lwIP is at; keeps p on 0
+void dgram_queue_error(struct udp_sock *u, const struct icmp_report *r);
 ssize_t dgram_recv(struct socket *s, struct msg *m, u32 flags);
 u32 dgram_poll(struct socket *s);
 int dgram_getname(struct socket *s, struct sockaddr_buf *a, bool peer);
 int dgram_shutdown(struct socket *s, int how);
-void dgram_purge(struct udp_sock *u);
+int dgram_setopt(struct socket *s, int level, int name, const void *val, u32 len);
+int dgram_getopt(struct socket *s, int level, int name, void *val, u32 *len);
+void dgram_release(struct socket *s);
 struct pbuf *dgram_build(struct msg *m, int layer);    // err_ptr(-EMSGSIZE, -EFAULT, -ENOBUFS)
-void dgram_apply_options(struct udp_sock *u);
+
+// linux/inet_control.c
+void inet_put_control(struct socket *s, const struct inet_opts *o, struct msg *m, const struct dgram *d);
+int inet_take_control(const struct socket *s, const struct msg *m, struct inet_control *c);
 
 #endif

@@ -121,8 +121,7 @@ static long queue_len(struct socket *s, u32 cmd, uptr arg)
         struct udp_sock *u = s->priv;
         net_lock();
         if (!list_empty(&u->queue)) {
-            struct { struct list node; struct pbuf *p; } *d = (void *)u->queue.next;
-            n = d->p->tot_len;
+            n = list_entry(u->queue.next, struct dgram, node)->p->tot_len;
         }
         net_unlock();
     }

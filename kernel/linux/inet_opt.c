@@ -113,7 +113,9 @@ static int set_ipv6(struct socket *s, struct inet_opts *o, int name, const void 
     case V6_RECVPKTINFO: case V6_PKTINFO: o->pktinfo6 = v != 0; return 0;
     case V6_RECVERR: o->recverr = v != 0; return 0;
     case V6_TCLASS: return set_u8(&o->tclass, v, 0);
-    case V6_MTU_DISCOVER: case V6_RECVTCLASS: case V6_RECVHOPLIMIT: case V6_MTU: case V6_FREEBIND: return 0;
+    case V6_RECVTCLASS: o->recvtclass = v != 0; return 0;
+    case V6_RECVHOPLIMIT: o->recvhops = v != 0; return 0;
+    case V6_MTU_DISCOVER: case V6_MTU: case V6_FREEBIND: return 0;
     default: return -ENOPROTOOPT;
     }
 }
@@ -156,6 +158,8 @@ static int get_ipv6(const struct inet_opts *o, int name, int *v)
     case V6_RECVPKTINFO: *v = o->pktinfo6; return 0;
     case V6_RECVERR: *v = o->recverr; return 0;
     case V6_TCLASS: *v = o->tclass; return 0;
+    case V6_RECVTCLASS: *v = o->recvtclass; return 0;
+    case V6_RECVHOPLIMIT: *v = o->recvhops; return 0;
     case V6_MTU: *v = 1500; return 0;
     default: return -ENOPROTOOPT;
     }

@@ -42,8 +42,7 @@ static u8_t on_packet(void *arg, struct raw_pcb *pcb, struct pbuf *p, const ip_a
     // raw(7): IPv4 sockets see the header, IPv6 and echo sockets do not.
     if (v6 || u->s->type == K_SOCK_DGRAM)
         pbuf_remove_header(copy, hlen);
-    u8 ttl = v6 ? IP6H_HOPLIM(ip6_current_header()) : IPH_TTL(ip4_current_header());
-    if (dgram_queue(u, copy, from, 0, ttl, 0))
+    if (dgram_queue(u, copy, from, 0))
         pbuf_free(copy);
     return 0;
 }
@@ -126,7 +125,7 @@ static int stamp_echo(struct udp_sock *u, struct pbuf *p)
     return 0;
 }
 
-static int send_locked(struct socket *s, struct udp_sock *u, struct pbuf *p, const ip_addr_t *to)
+static int send_locked(struct socket *s, struct udp_sock *u, struct pbuf *p, const ip_addr_t *to, const struct inet_control *c)
 {
     if (!to && !u->connected)
         return -EDESTADDRREQ;
@@ -140,8 +139,9 @@ static int send_locked(struct socket *s, struct udp_sock *u, struct pbuf *p, con
         return -ENETUNREACH;
     if (u->hdrincl)
         raw_set_flags(u->raw, RAW_FLAGS_HDRINCL);
-    u->raw->ttl = ip_addr_ismulticast(dst) ? u->opt.mcast_ttl : u->opt.ttl;
-    u->raw->tos = u->opt.tos;
+    bool v6 = IP_IS_V6(dst);
+    u->raw->ttl = c->ttl >= 0 ? (u8)c->ttl : ip_addr_ismulticast(dst) ? u->opt.mcast_ttl : v6 ? u->opt.v6hops : u->opt.ttl;
+    u->raw->tos = c->tos >= 0 ? (u8)c->tos : v6 ? u->opt.tclass : u->opt.tos;
     if (u->proto == ICMPV6) {
         u->raw->chksum_reqd = 1;
         u->raw->chksum_offset = 2;
@@ -153,8 +153,12 @@ static ssize_t op_send(struct socket *s, struct msg *m, u32 flags)
 {
     struct udp_sock *u = s->priv;
     struct inet_addr to;
+    struct inet_control c;
     if (flags & K_MSG_OOB)
         return -EOPNOTSUPP;
+    int bad = inet_take_control(s, m, &c);
+    if (bad)
+        return bad;
     if (m->addr_len) {
         int err = inet_addr_in(s, &m->addr, m->addr_len, &to);
         if (err)
@@ -165,7 +169,7 @@ static ssize_t op_send(struct socket *s, struct msg *m, u32 flags)
     if (is_err(p))
         return ptr_err(p);
     net_lock();
-    int err = send_locked(s, u, p, m->addr_len ? &to.ip : NULL);
+    int err = send_locked(s, u, p, m->addr_len ? &to.ip : NULL, &c);
     pbuf_free(p);
     net_unlock();
     return err ? err : n;
@@ -174,7 +178,7 @@ static ssize_t op_send(struct socket *s, struct msg *m, u32 flags)
 static int op_setopt(struct socket *s, int level, int name, const void *val, u32 len)
 {
     struct udp_sock *u = s->priv;
-    int v, err = 0;
+    int v;
     if (level == SOL_RAW_ && name == ICMP_FILTER_) {
         if (len < 4)
             return -EINVAL;
@@ -184,34 +188,11 @@ static int op_setopt(struct socket *s, int level, int name, const void *val, u32
     if (level == ICMPV6)
         return 0;                             // ICMP6_FILTER: everything passes
     if (level == 0 && name == IP_HDRINCL_) {
-        err = sockopt_int(val, len, &v);
+        int err = sockopt_int(val, len, &v);
         u->hdrincl = !err && v;
         return err;
     }
-    net_lock();
-    err = inet_membership(u, level, name, val, len);
-    if (err == 1)
-        err = inet_setopt(s, level, name, val, len);
-    net_unlock();
-    return err == 1 ? -ENOPROTOOPT : err;
-}
-
-static int op_getopt(struct socket *s, int level, int name, void *val, u32 *len)
-{
-    int err = inet_getopt(s, level, name, val, len);
-    return err == 1 ? -ENOPROTOOPT : err;
-}
-
-static void op_release(struct socket *s)
-{
-    struct udp_sock *u = s->priv;
-    net_lock();
-    inet_drop_memberships(u);
-    raw_remove(u->raw);
-    dgram_purge(u);
-    list_remove(&u->all_node);
-    net_unlock();
-    kfree(u);
+    return dgram_setopt(s, level, name, val, len);
 }
 
 static const struct socket_ops raw_ops = {
@@ -223,7 +204,7 @@ static const struct socket_ops raw_ops = {
     .shutdown = dgram_shutdown,
     .poll = dgram_poll,
     .setopt = op_setopt,
-    .getopt = op_getopt,
+    .getopt = dgram_getopt,
     .ioctl = inet_ioctl,
-    .release = op_release,
+    .release = dgram_release,
 };

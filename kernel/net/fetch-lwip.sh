@@ -97,6 +97,11 @@ edit core/tcp.c 's/pcb->rto = 3000 /pcb->rto = LWIP_TCP_RTO_TIME /' 'pcb->rto = 
 # TCP never sends more than the interface takes, except where the device cuts segments itself: nothing to fragment.
 edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->mtu \&\& (p->tot_len > netif->mtu) \&\& proto != IP_PROTO_TCP)/' 'proto != IP_PROTO_TCP)'
 
+# ICMP errors quote what was sent as far as RFC 1812, section 4.3.2.3, allows.
+edit core/ipv4/icmp.c 's/response_pkt_len = IP_HLEN + ICMP_DEST_UNREACH_DATASIZE;/response_pkt_len = 576 - IP_HLEN - 8;/' '576 - IP_HLEN'
+quote='pbuf_copy_partial(p, icmphdr + 1, response_pkt_len, 0); if (0)'
+edit core/ipv4/icmp.c "s/SMEMCPY((u8_t \*)q->payload + sizeof(struct icmp_echo_hdr), (u8_t \*)p->payload,/$quote &/" 'icmphdr + 1, response'
+
 # All of 127/8 is ours, not only 127.0.0.1; only on loopback, which has no hardware address.
 edit core/ipv4/ip4.c 's/if (ip4_addr_cmp(ip4_current_dest_addr(), netif_ip4_addr(netif)) ||/& (!netif->hwaddr_len \&\& ip4_addr_isloopback(ip4_current_dest_addr())) ||/' \
     'hwaddr_len && ip4_addr_isloopback'

@@ -5,38 +5,70 @@
 #include "lwip/ip.h"
 #include "lwip/prot/icmp.h"
 #include "lwip/prot/ip4.h"
+#include "lwip/prot/ip6.h"
 #include "lwip/priv/tcp_priv.h"
 
 #include "errno.h"
+#include "icmp_report.h"
 #include "lib.h"
 #include "net_priv.h"
 #include "recovery.h"
 
-// RFC 1122, section 4.2.3.9, and Linux's table icmp_err_convert (net/ipv4/icmp.c): the errno of a destination-unreachable code.
-static int unreachable_errno(u8 code)
+// An errno and whether it is a hard error.
+struct verdict {
+    u8 err;
+    bool hard;
+};
+
+// RFC 1122, section 4.2.3.9, and Linux's table icmp_err_convert (net/ipv4/icmp.c), by the code of destination unreachable.
+static const struct verdict unreachable4[] = {
+    { ENETUNREACH, false }, { EHOSTUNREACH, false }, { ENOPROTOOPT, true }, { ECONNREFUSED, true }, { EMSGSIZE, false },
+    { EOPNOTSUPP, false }, { ENETUNREACH, true }, { EHOSTDOWN, true }, { ENONET, true }, { ENETUNREACH, true },
+    { EHOSTUNREACH, true }, { ENETUNREACH, false }, { EHOSTUNREACH, false }, { EHOSTUNREACH, true }, { EHOSTUNREACH, true },
+    { EHOSTUNREACH, true },
+};
+// RFC 4443, section 3.1, and Linux's tab_unreach (net/ipv6/icmp.c).
+static const struct verdict unreachable6[] = {
+    { ENETUNREACH, false }, { EACCES, true }, { EHOSTUNREACH, false }, { EHOSTUNREACH, false }, { ECONNREFUSED, true },
+    { EACCES, true }, { EACCES, true },
+};
+
+static void judge(struct icmp_report *r, const struct verdict *table, u32 n, bool unreachable)
 {
-    static const u8 table[] = { ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT, ECONNREFUSED, EMSGSIZE, EOPNOTSUPP, ENETUNREACH,
-                                EHOSTDOWN, ENONET, ENETUNREACH, EHOSTUNREACH, ENETUNREACH, EHOSTUNREACH, EHOSTUNREACH,
-                                EHOSTUNREACH, EHOSTUNREACH };
-    return code < sizeof(table) ? table[code] : EHOSTUNREACH;
+    static const struct verdict other = { EHOSTUNREACH, false };
+    const struct verdict *v = unreachable && r->code < n ? &table[r->code] : &other;
+    r->err = v->err;
+    r->hard = v->hard;
+}
+
+// The transport header of our packet, as far as ports go, and what follows a UDP header.
+static void report(struct icmp_report *r, const u8 *transport, u32 len)
+{
+    r->local.port = (u16)(transport[0] << 8 | transport[1]);
+    r->remote.port = (u16)(transport[2] << 8 | transport[3]);
+    r->payload = transport + 8;
+    r->len = len - 8;
+    if (inet_icmp_error)
+        inet_icmp_error(r);
 }
 
 // An ICMP error quotes the packet that we sent: its IP header and at least eight bytes more (RFC 792).
-static void icmp_error(const u8 *icmp, unsigned len)
+static void icmp4_error(const struct ip_hdr *outer, const u8 *icmp, u32 len)
 {
     const struct ip_hdr *inner = (const struct ip_hdr *)(icmp + 8);
     if (len < 8 + 20 + 8 || IPH_V(inner) != 4)
         return;
-    unsigned hlen = IPH_HL_BYTES(inner);
+    u32 hlen = IPH_HL_BYTES(inner);
     if (hlen < 20 || len < 8 + hlen + 8)
         return;
-    const u8 *ports = (const u8 *)inner + hlen;
-    ip_addr_t local, remote;
-    ip_addr_copy_from_ip4(local, inner->src);
-    ip_addr_copy_from_ip4(remote, inner->dest);
-    int err = icmp[0] == ICMP_DUR ? unreachable_errno(icmp[1]) : EHOSTUNREACH;
-    if (inet_icmp_error)
-        inet_icmp_error(IPH_PROTO(inner), &local, (u16)(ports[0] << 8 | ports[1]), &remote, (u16)(ports[2] << 8 | ports[3]), err);
+    struct icmp_report r = { .proto = IPH_PROTO(inner), .type = icmp[0], .code = icmp[1] };
+    ip_addr_copy_from_ip4(r.local.ip, inner->src);
+    ip_addr_copy_from_ip4(r.remote.ip, inner->dest);
+    ip_addr_copy_from_ip4(r.offender, outer->src);
+    judge(&r, unreachable4, ARRAY_SIZE(unreachable4), icmp[0] == ICMP_DUR);
+    if (icmp[0] == ICMP_DUR && icmp[1] == 4)
+        r.info = (u32)icmp[6] << 8 | icmp[7];
+    report(&r, (const u8 *)inner + hlen, len - 8 - hlen);
 }
 
 int net_hook_ip4(struct pbuf *p, struct netif *n)
@@ -51,7 +83,50 @@ int net_hook_ip4(struct pbuf *p, struct netif *n)
     if (icmp[0] != ICMP_DUR && icmp[0] != ICMP_TE)
         return 0;
     if (!(n->chksum_flags & NETIF_CHECKSUM_CHECK_ICMP) || inet_chksum(icmp, (u16)(total - hlen)) == 0)
-        icmp_error(icmp, total - hlen);
+        icmp4_error(ip, icmp, total - hlen);
+    return 0;
+}
+
+#define ICMP6_DU 1
+#define ICMP6_PTB 2
+#define ICMP6_TE 3
+#define IP6_HLEN_ 40u
+
+// Errors without extension headers before or within them.
+int net_hook_ip6(struct pbuf *p, struct netif *n)
+{
+    const struct ip6_hdr *ip = p->payload, *inner;
+    if (likely(p->len < IP6_HLEN_ || IP6H_NEXTH(ip) != IP6_NEXTH_ICMP6))
+        return 0;
+    const u8 *icmp = (const u8 *)(ip + 1);
+    u32 len = IP6H_PLEN(ip);
+    inner = (const struct ip6_hdr *)(icmp + 8);
+    if (len < 8 + IP6_HLEN_ + 8 || len + IP6_HLEN_ > p->len || icmp[0] < ICMP6_DU || icmp[0] > ICMP6_TE)
+        return 0;
+    struct icmp_report r = { .proto = (u8)IP6H_NEXTH(inner), .type = icmp[0], .code = icmp[1] };
+    ip6_addr_t local, remote, offender;
+    ip6_addr_copy_from_packed(local, inner->src);
+    ip6_addr_copy_from_packed(remote, inner->dest);
+    ip6_addr_copy_from_packed(offender, ip->src);
+    if ((n->chksum_flags & NETIF_CHECKSUM_CHECK_ICMP6)) {
+        ip6_addr_t dest;
+        ip6_addr_copy_from_packed(dest, ip->dest);
+        struct pbuf body = *p;
+        body.payload = (void *)(uptr)icmp;
+        body.len = body.tot_len = (u16)len;
+        body.next = NULL;
+        if (ip6_chksum_pseudo(&body, IP6_NEXTH_ICMP6, (u16)len, &offender, &dest))
+            return 0;
+    }
+    ip_addr_copy_from_ip6(r.local.ip, local);
+    ip_addr_copy_from_ip6(r.remote.ip, remote);
+    ip_addr_copy_from_ip6(r.offender, offender);
+    judge(&r, unreachable6, ARRAY_SIZE(unreachable6), icmp[0] == ICMP6_DU);
+    if (icmp[0] == ICMP6_PTB) {
+        r.err = EMSGSIZE;
+        r.info = (u32)icmp[4] << 24 | (u32)icmp[5] << 16 | (u32)icmp[6] << 8 | icmp[7];
+    }
+    report(&r, (const u8 *)(inner + 1), len - 8 - IP6_HLEN_);
     return 0;
 }
 

@@ -12,6 +12,9 @@ OBJS += $(LWIP_OBJS)
 $(LWIP)/.unpacked: net/fetch-lwip.sh
 	net/fetch-lwip.sh $(LWIP)
 
+# Dependency files name its sources, which may be unpacked anew.
+$(LWIP)/src/%: $(LWIP)/.unpacked ;
+
 $(LWIP_OBJS): $(LWIP)/obj/%.o: $(LWIP)/.unpacked net/lwip-port/lwipopts.h net/lwip-port/arch/cc.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -U_FORTIFY_SOURCE -w $(LWIP_INC) -MD -MP -c $(LWIP)/src/$*.c -o $@

@@ -13,8 +13,9 @@ struct netdev *netdev_of(struct netif *n); // NULL for loopback
 void net_random_init(void);
 void net_reclaim(void);                    // frees what the devices have sent
 
-// ICMP errors, for the sockets they concern (linux/inet_*.c). Ports in host byte order.
-void inet_icmp_error(u8 proto, const ip_addr_t *local, u16 lport, const ip_addr_t *remote, u16 rport, int err) WEAK;
+// ICMP errors, for the sockets they concern (linux/inet_error.c).
+struct icmp_report;
+void inet_icmp_error(const struct icmp_report *r) WEAK;
 // A SYN for a listening socket: false drops it (its queue is full).
 bool inet_syn_allowed(void *callback_arg) WEAK;
 

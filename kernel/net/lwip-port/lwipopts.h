@@ -40,6 +40,7 @@ void net_mem_free(void *p);
 #define ETHARP_SUPPORT_STATIC_ENTRIES 1
 #define LWIP_ICMP 1
 #define LWIP_ICMP6 1
+#define LWIP_ICMP6_DATASIZE 1232              // what is quoted of a packet: RFC 4443, section 2.4 (c)
 #define LWIP_RAW 1
 #define LWIP_DHCP 1
 #define LWIP_DHCP_GET_NTP_SRV 0
@@ -68,7 +69,7 @@ void dns_setserver(u8 n, const void *addr);    // DHCP's answer; net/config.c
 #define SO_REUSE 1
 #define SO_REUSE_RXTOALL 1
 #define LWIP_UDP 1
-#define LWIP_UDPLITE 0
+#define LWIP_UDPLITE 1
 
 #define LWIP_TCP 1
 #define TCP_MSS 16256                         // of loopback; other interfaces: MTU - 40 (60)
@@ -130,6 +131,8 @@ u32 net_tcp_isn(const void *local, u16 lport, const void *remote, u16 rport);
 #define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_tcp_isn(lip, lport, rip, rport)
 int net_hook_ip4(struct pbuf *p, struct netif *n);
 #define LWIP_HOOK_IP4_INPUT(p, n) net_hook_ip4(p, n)
+int net_hook_ip6(struct pbuf *p, struct netif *n);
+#define LWIP_HOOK_IP6_INPUT(p, n) net_hook_ip6(p, n)
 int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest);
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) (signed char)net_hook_tcp(pcb, hdr, optlen, opt1len, opt2)
 #include "recovery.h"

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// ICMP errors on their way to the sockets that caused them (ip(7), udp(7), RFC 1122, RFC 5461).
+#include "inet.h"
+
+#include "lwip/priv/tcp_priv.h"
+#include "lwip/udp.h"
+
+#include "lib.h"
+
+#include "../net/net_priv.h"
+
+static void tcp_error(const struct icmp_report *r)
+{
+    for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next) {
+        struct tcp_sock *t = list_entry(n, struct tcp_sock, all_node);
+        // RFC 5461: a hard error ends only a connection that is still being made.
+        if (t->phase == TCP_CONNECTING && t->pcb && t->pcb->local_port == r->local.port && t->remote.port == r->remote.port &&
+            ip_addr_cmp(&t->remote.ip, &r->remote.ip)) {
+            struct tcp_pcb *pcb = t->pcb;
+            tcp_sock_detach(t);
+            tcp_abandon(pcb, 0);
+            t->phase = TCP_DEAD;
+            if (t->s)
+                t->s->error = r->err;
+            tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR | POLL_HUP);
+            return;
+        }
+    }
+}
+
+static bool sent_it(const struct udp_sock *u, const struct icmp_report *r)
+{
+    if (!u->pcb || u->pcb->local_port != r->local.port || u->s->protocol != r->proto)
+        return false;
+    if (u->connected)
+        return u->remote.port == r->remote.port && ip_addr_cmp(&u->remote.ip, &r->remote.ip);
+    return ip_addr_isany(&u->local.ip) || ip_addr_cmp(&u->local.ip, &r->local.ip);
+}
+
+void inet_icmp_error(const struct icmp_report *r)
+{
+    if (r->proto == 6) {
+        tcp_error(r);
+        return;
+    }
+    for (struct list *n = udp_socks.next; n != &udp_socks; n = n->next) {
+        struct udp_sock *u = list_entry(n, struct udp_sock, all_node);
+        if (!sent_it(u, r))
+            continue;
+        // udp(7): only a connected socket hears of it, and of hard errors only, unless IP_RECVERR asks for all.
+        if (u->opt.recverr)
+            dgram_queue_error(u, r);
+        else if (!u->connected || !r->hard)
+            continue;
+        u->s->error = r->err;
+        waitq_wake(&u->s->wq, POLL_ERR | POLL_IN | POLL_OUT);
+    }
+}
