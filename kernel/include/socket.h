@@ -99,6 +99,7 @@ void unix_init(void) WEAK;
 void inet_init(void) WEAK;
 void netlink_init(void) WEAK;
 long netdev_ioctl(u32 cmd, uptr arg) WEAK;      // SIOCGIF*
+u32 netdev_number(const char *name) WEAK;       // an interface's index; 0: there is none
 
 int sockopt_set_generic(struct socket *s, int name, const void *val, u32 len);
 int sockopt_get_generic(struct socket *s, int name, void *val, u32 *len);

@@ -36,6 +36,8 @@ struct mcast_member {
 
 enum tcp_phase { TCP_IDLE, TCP_CONNECTING, TCP_CONNECTED, TCP_LISTENING, TCP_DEAD };
 
+enum tcp_urg { URG_NONE, URG_NOT_YET, URG_VALID, URG_READ };      // the byte: announced, arrived, read
+
 struct tcp_sock {
     struct inet_opts opt;       // first: inet_opts_of()
     struct inet_addr local, remote;
@@ -49,6 +51,10 @@ struct tcp_sock {
     // Received and not yet read: pbufs linked through `next`, their tot_len is not used.
     struct pbuf *rx_head, *rx_tail;
     u32 rx_off, rx_bytes, rx_bufs;
+    u32 read_seq;               // sequence number of the first of them
+    u32 urg_seq;                // and of the urgent byte
+    enum tcp_urg urg;
+    u8 urg_byte;
     struct mutex rx_lock, tx_lock;   // one reader, one writer at a time; taken before net_lock()
     u32 snd_total;              // send buffer as set
     // Listening.
@@ -58,7 +64,8 @@ struct tcp_sock {
     u32 nr_accept, backlog;
     int defer_accept;           // seconds
     // TCP options.
-    u32 keep_idle, keep_intvl, keep_cnt, user_timeout, syncnt, maxseg;
+    u32 keep_idle, keep_intvl, keep_cnt, user_timeout, syncnt, maxseg, fastopen;
+    bool fastopen_connect;
     int linger2;
     u16 real_mss;               // of the wire, where segments are longer for the device to cut
     u64 progress_ns;            // the peer last acknowledged something
@@ -134,6 +141,7 @@ void inet_drop_memberships(struct udp_sock *u);
 
 // linux/inet_ioctl.c
 long inet_ioctl(struct socket *s, u32 cmd, uptr arg);
+u8 inet_device(const struct socket *s);             // lwIP's index of the socket's device; net_lock held
 void inet_ifname(struct netif *n, char name[16]);   // "lo", "eth0"
 u32 inet_ifflags(const struct netif *n);            // IFF_*
 
@@ -174,6 +182,7 @@ int dgram_getname(struct socket *s, struct sockaddr_buf *a, bool peer);
 int dgram_shutdown(struct socket *s, int how);
 int dgram_setopt(struct socket *s, int level, int name, const void *val, u32 len);
 int dgram_getopt(struct socket *s, int level, int name, void *val, u32 *len);
+void dgram_changed(struct socket *s);
 void dgram_release(struct socket *s);
 struct pbuf *dgram_build(struct msg *m, int layer);    // err_ptr(-EMSGSIZE, -EFAULT, -ENOBUFS)
 

@@ -239,6 +239,18 @@ u32 dgram_poll(struct socket *s)
     return s->error || !list_empty(&u->errors) ? ev | POLL_ERR : ev;
 }
 
+// A SOL_SOCKET option: the device.
+void dgram_changed(struct socket *s)
+{
+    struct udp_sock *u = s->priv;
+    net_lock();
+    if (u->pcb)
+        u->pcb->netif_idx = inet_device(s);
+    if (u->raw)
+        u->raw->netif_idx = inet_device(s);
+    net_unlock();
+}
+
 // --- Options ----------------------------------------------------------------------------------------------------------------
 
 int dgram_setopt(struct socket *s, int level, int name, const void *val, u32 len)

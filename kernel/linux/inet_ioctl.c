@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interface ioctls (netdevice(7)) and SIOCINQ, SIOCOUTQ.
 #include "inet.h"
+#include "inet_tcp.h"
 
 #include "lwip/priv/tcp_priv.h"
 
@@ -116,7 +117,7 @@ static long queue_len(struct socket *s, u32 cmd, uptr arg)
         struct tcp_sock *t = s->priv;
         if (t->phase == TCP_LISTENING)
             return -EINVAL;
-        n = cmd == SIOCINQ ? t->rx_bytes : t->pcb ? t->snd_total - MIN(t->snd_total, t->pcb->snd_buf) : 0;
+        n = cmd == SIOCINQ ? (s->oobinline || tcp_until_mark(t) >= t->rx_bytes ? t->rx_bytes : tcp_until_mark(t)) : t->pcb ? t->snd_total - MIN(t->snd_total, t->pcb->snd_buf) : 0;
     } else if (cmd == SIOCINQ) {
         struct udp_sock *u = s->priv;
         net_lock();
@@ -132,7 +133,25 @@ long inet_ioctl(struct socket *s, u32 cmd, uptr arg)
 {
     if (cmd == SIOCINQ || cmd == SIOCOUTQ)
         return queue_len(s, cmd, arg);
-    return cmd == SIOCATMARK ? user_write_u32(arg, 0) : -ENOTTY;
+    if (cmd == SIOCATMARK)
+        return user_write_u32(arg, s->type == K_SOCK_STREAM && tcp_until_mark(s->priv) == 0);
+    return -ENOTTY;
+}
+
+u32 netdev_number(const char *name)
+{
+    net_lock();
+    struct netif *n = by_name(name);
+    u32 i = n ? inet_ifindex(n) : 0;
+    net_unlock();
+    return i;
+}
+
+// SO_BINDTODEVICE as lwIP wants it.
+u8 inet_device(const struct socket *s)
+{
+    struct netif *n = s && s->device[0] ? by_name(s->device) : NULL;
+    return n ? netif_get_index(n) : NETIF_NO_INDEX;
 }
 
 long netdev_ioctl(u32 cmd, uptr arg)

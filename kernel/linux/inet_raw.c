@@ -206,5 +206,6 @@ static const struct socket_ops raw_ops = {
     .setopt = op_setopt,
     .getopt = dgram_getopt,
     .ioctl = inet_ioctl,
+    .changed = dgram_changed,
     .release = dgram_release,
 };

@@ -71,6 +71,7 @@ void tcp_rx_purge(struct tcp_sock *t)
     }
     t->rx_tail = NULL;
     t->rx_off = t->rx_bytes = t->rx_bufs = 0;
+    t->urg = URG_NONE;
 }
 
 // --- lwIP's callbacks (net_lock held) -------------------------------------------------------------------------------------
@@ -137,6 +138,7 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
     }
     t->bytes_received += p->tot_len;
     append(t, p);
+    tcp_urgent_arrived(t);
     tcp_sock_wake(t, POLL_IN | POLL_RDNORM);
     return ERR_OK;
 }
@@ -209,6 +211,7 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
     t->ever_connected = true;
     t->local.ip = pcb->local_ip;
     t->local.port = pcb->local_port;
+    t->read_seq = pcb->rcv_nxt;
     tcp_offload(t, pcb);
     tcp_sock_wake(t, POLL_OUT | POLL_WRNORM | POLL_IN);
     return ERR_OK;
@@ -275,8 +278,10 @@ u32 tcp_sock_poll(struct socket *s)
     if (rd_shut)
         ev |= POLL_IN | POLL_RDNORM | POLL_RDHUP;
     if (t->phase != TCP_CONNECTING) {
-        if (t->rx_bytes >= s->rcvlowat || (t->rx_bytes && rd_shut))
+        u32 readable = tcp_readable(t);
+        if (readable >= s->rcvlowat || (readable && rd_shut))
             ev |= POLL_IN | POLL_RDNORM;
+        ev |= tcp_urgent_poll(t);
         if (wr_shut || dead || tcp_sock_writable(t))
             ev |= POLL_OUT | POLL_WRNORM;
         else

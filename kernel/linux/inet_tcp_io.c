@@ -11,6 +11,8 @@
 #include "lib.h"
 #include "time.h"
 
+#include "inet_tcp.h"
+
 #define CHUNK 16384u                          // copied from the program at a time
 #define SMALL 512u                            // on the stack
 
@@ -165,8 +167,19 @@ static ssize_t send_chunk(struct tcp_sock *t, struct iter *it, u32 n, bool more)
     return done;
 }
 
-static ssize_t send_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u32 flags)
+// 0 when there is room to send, or why there will be none.
+ssize_t tcp_send_wait(struct socket *s, u32 flags)
 {
+    struct tcp_sock *t = s->priv;
+    ssize_t err = send_error(s, t);
+    if (!err && send_room(t) == 0)
+        err = socket_wait(s, can_send, s->snd_timeout, flags & K_MSG_DONTWAIT);
+    return err;
+}
+
+ssize_t tcp_send_loop(struct socket *s, struct msg *m, u32 flags)
+{
+    struct tcp_sock *t = s->priv;
     bool nonblock = flags & K_MSG_DONTWAIT, hold = (flags & K_MSG_MORE) || t->cork;
     ssize_t total = 0;
     while (m->it->left > 0) {
@@ -199,8 +212,11 @@ static ssize_t send_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u3
 ssize_t tcp_op_send(struct socket *s, struct msg *m, u32 flags)
 {
     struct tcp_sock *t = s->priv;
-    if (flags & K_MSG_OOB)
-        return -EOPNOTSUPP;
+    if ((flags & K_MSG_FASTOPEN) && t->phase == TCP_IDLE) {       // without a cookie: an ordinary connection (RFC 7413, section 4.1)
+        int err = tcp_op_connect(s, &m->addr, m->addr_len, flags & K_MSG_DONTWAIT);
+        if (err)
+            return err;
+    }
     if (t->phase == TCP_CONNECTING) {
         int err = socket_wait(s, connected, s->snd_timeout, flags & K_MSG_DONTWAIT);
         if (err)
@@ -209,7 +225,7 @@ ssize_t tcp_op_send(struct socket *s, struct msg *m, u32 flags)
     if (m->it->left == 0)
         return send_error(s, t);
     mutex_lock(&t->tx_lock);
-    ssize_t n = send_loop(s, t, m, flags);
+    ssize_t n = flags & K_MSG_OOB ? tcp_send_urgent(s, m, flags) : tcp_send_loop(s, m, flags);
     mutex_unlock(&t->tx_lock);
     return n;
 }
@@ -219,7 +235,7 @@ ssize_t tcp_op_send(struct socket *s, struct msg *m, u32 flags)
 static bool can_recv(struct socket *s)
 {
     struct tcp_sock *t = s->priv;
-    return t->rx_bytes > 0 || s->error || t->fin_received || t->shut_rd || t->phase == TCP_DEAD || t->phase == TCP_IDLE;
+    return tcp_readable(t) > 0 || s->error || t->fin_received || t->shut_rd || t->phase == TCP_DEAD || t->phase == TCP_IDLE;
 }
 
 // Copies up to `want` bytes from `skip` bytes after the start of the queue, without the lock: only readers, who hold rx_lock,
@@ -251,6 +267,8 @@ static void consume(struct tcp_sock *t, size_t n)
 {
     net_lock();
     t->rx_bytes -= (u32)n;
+    t->read_seq += (u32)n;
+    tcp_urgent_read(t);
     if (t->pcb)
         for (size_t left = n; left > 0;) {
             u16 step = (u16)MIN(left, (size_t)0xffff);
@@ -292,15 +310,25 @@ static ssize_t recv_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u3
     target = MAX(target, 1ul);                // nothing asked for waits for something to come all the same
     bool peek = flags & K_MSG_PEEK, discard = flags & K_MSG_TRUNC;
     for (;;) {
-        size_t n = copy_out(t, m->it, peek ? done : 0, len - done, discard);
-        if (n == 0 && t->rx_bytes > (peek ? done : 0) && len > done)
+        size_t mark = tcp_until_mark(t), hole = 0;
+        if (peek && mark != ~0u)
+            mark = mark >= done ? mark - done : ~0u;
+        if (mark == 0 && done)                // reading stops before urgent data, and begins with it or after it
+            return (ssize_t)done;
+        if (mark == 0 && tcp_skip_urgent(s, t)) {
+            hole = peek;
+            if (!peek)
+                consume(t, 1);
+        }
+        size_t n = copy_out(t, m->it, (peek ? done : 0) + hole, MIN(len - done, mark ? mark : ~0ul), discard);
+        if (n == 0 && t->rx_bytes > (peek ? done : 0) + hole && len > done)
             return done ? (ssize_t)done : -EFAULT;
         if (n && !peek)
             consume(t, n);
         done += n;
         if (done >= target)
             return (ssize_t)done;
-        if (t->rx_bytes > (peek ? done : 0))
+        if (t->rx_bytes > (peek ? done : 0) + hole)
             continue;
         int why = done && s->error ? 0 : recv_end(s, t);
         if (why != 1)
@@ -316,12 +344,12 @@ static ssize_t recv_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u3
 ssize_t tcp_op_recv(struct socket *s, struct msg *m, u32 flags)
 {
     struct tcp_sock *t = s->priv;
-    if (flags & K_MSG_OOB)
-        return -EINVAL;
     if (flags & K_MSG_ERRQUEUE)
         return -EAGAIN;
     if (t->phase == TCP_LISTENING || (t->phase == TCP_IDLE && !s->error))
         return -ENOTCONN;
+    if (flags & K_MSG_OOB)
+        return tcp_recv_urgent(s, m, flags);
     mutex_lock(&t->rx_lock);
     ssize_t n = recv_loop(s, t, m, flags);
     mutex_unlock(&t->rx_lock);

@@ -12,7 +12,7 @@
 enum {
     O_NODELAY = 1, O_MAXSEG = 2, O_CORK = 3, O_KEEPIDLE = 4, O_KEEPINTVL = 5, O_KEEPCNT = 6, O_SYNCNT = 7, O_LINGER2 = 8,
     O_DEFER_ACCEPT = 9, O_WINDOW_CLAMP = 10, O_INFO = 11, O_QUICKACK = 12, O_CONGESTION = 13, O_USER_TIMEOUT = 18,
-    O_FASTOPEN = 23, O_NOTSENT_LOWAT = 25,
+    O_FASTOPEN = 23, O_NOTSENT_LOWAT = 25, O_FASTOPEN_CONNECT = 30,
 };
 #define SOL_TCP_ 6
 #define DEFAULT_SNDBUF 16384
@@ -33,6 +33,8 @@ void tcp_apply_options(struct tcp_sock *t)
     pcb->keep_idle = t->keep_idle * 1000;
     pcb->keep_intvl = t->keep_intvl * 1000;
     pcb->keep_cnt = t->keep_cnt;
+    if (t->s)
+        pcb->netif_idx = inet_device(t->s);
     pcb->net.reno = t->reno;
     pcb->net.syn_retries = (u8)t->syncnt;
     pcb->ttl = t->opt.ttl;
@@ -84,6 +86,15 @@ static int set_tcp(struct tcp_sock *t, int name, int v)
     case O_DEFER_ACCEPT: t->defer_accept = MAX(v, 0); return 0;
     case O_QUICKACK: t->quickack = v != 0; return 0;
     case O_USER_TIMEOUT: return v < 0 ? -EINVAL : set_range(&t->user_timeout, v, 0, 0x7fffffff);
+    case O_FASTOPEN:                          // no cookies are given out: clients connect as always (RFC 7413, section 4.1)
+        if (t->phase != TCP_IDLE && t->phase != TCP_LISTENING)
+            return -EINVAL;
+        return set_range(&t->fastopen, v, 0, 0x7fffffff);
+    case O_FASTOPEN_CONNECT:
+        if (v < 0 || v > 1 || t->phase != TCP_IDLE)
+            return -EINVAL;
+        t->fastopen_connect = v;
+        return 0;
     case O_WINDOW_CLAMP: case O_NOTSENT_LOWAT: return 0;
     default: return -ENOPROTOOPT;
     }
@@ -193,7 +204,9 @@ static int get_tcp(const struct tcp_sock *t, int name, int *v)
     case O_QUICKACK: *v = 1; return 0;
     case O_USER_TIMEOUT: *v = (int)t->user_timeout; return 0;
     case O_WINDOW_CLAMP: *v = (int)net_tcp_wnd; return 0;
-    case O_FASTOPEN: case O_NOTSENT_LOWAT: *v = 0; return 0;
+    case O_FASTOPEN: *v = (int)t->fastopen; return 0;
+    case O_FASTOPEN_CONNECT: *v = t->fastopen_connect; return 0;
+    case O_NOTSENT_LOWAT: *v = 0; return 0;
     default: return -ENOPROTOOPT;
     }
 }

@@ -284,5 +284,6 @@ static const struct socket_ops udp_ops = {
     .setopt = op_setopt,
     .getopt = op_getopt,
     .ioctl = inet_ioctl,
+    .changed = dgram_changed,
     .release = dgram_release,
 };

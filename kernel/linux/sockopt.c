@@ -77,8 +77,11 @@ static bool *flag_of(struct socket *s, int name)
 
 static int set_device(struct socket *s, const void *val, u32 len)
 {
-    memset(s->device, 0, sizeof(s->device));
-    memcpy(s->device, val, MIN(len, (u32)sizeof(s->device) - 1));
+    char name[sizeof(s->device)] = "";
+    memcpy(name, val, MIN(len, (u32)sizeof(name) - 1));
+    if (name[0] && (!netdev_number || netdev_number(name) == 0))
+        return -ENODEV;
+    memcpy(s->device, name, sizeof(name));
     return 0;
 }
 

@@ -159,6 +159,8 @@ int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 le
     if (likely(pcb->state != LISTEN)) {
         if (len && (TCPH_FLAGS(hdr) & TCP_ACK))
             options(pcb, hdr, len, len1, rest);
+        if ((TCPH_FLAGS(hdr) & TCP_URG) && hdr->urgp && pcb->state >= ESTABLISHED && pcb->state < TIME_WAIT && inet_tcp_urgent)
+            inet_tcp_urgent(pcb->callback_arg, hdr->seqno + lwip_ntohs(hdr->urgp) - 1);
         return ERR_OK;
     }
     struct tcp_pcb_listen *l = (struct tcp_pcb_listen *)pcb;

@@ -16,6 +16,8 @@ void net_reclaim(void);                    // frees what the devices have sent
 // ICMP errors, for the sockets they concern (linux/inet_error.c).
 struct icmp_report;
 void inet_icmp_error(const struct icmp_report *r) WEAK;
+// A segment of the connection of callback_arg announces urgent data: the byte's sequence number.
+void inet_tcp_urgent(void *callback_arg, u32 seq) WEAK;
 // A SYN for a listening socket: false drops it (its queue is full).
 bool inet_syn_allowed(void *callback_arg) WEAK;
 
