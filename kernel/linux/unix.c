@@ -334,7 +334,11 @@ static void unix_close(struct unix_sock *u)
     unix_put(u);
 }
 
-static void unix_release(struct socket *s) { unix_close(sock_of(s)); }
+static void unix_release(struct socket *s)
+{
+    unix_close(sock_of(s));
+    unix_collect();
+}
 
 // --- state ------------------------------------------------------------------------------------------------------------
 static u32 unix_poll(struct socket *s)

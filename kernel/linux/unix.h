@@ -24,6 +24,7 @@ struct unix_cred {
 
 // Open files on their way (SCM_RIGHTS), counted.
 struct unix_files {
+    struct unix_files *next;        // waits to be closed
     u32 n;
     struct file *file[SCM_MAX_FD];
 };
@@ -64,6 +65,9 @@ struct unix_sock {
     bool urgent;                    // one of them is urgent data
     struct unix_cred cred, peer_cred;
     u32 sndbuf;                     // before it has a struct socket
+    u32 inflight;                   // unix_gc.c: messages that hold its file
+    bool reachable;
+    struct list gc_node;
 };
 
 // Ancillary data of a message that is being sent.
@@ -96,6 +100,10 @@ void unix_put_cred(struct msg *m, const struct unix_cred *c);
 void unix_put_control(struct socket *s, struct msg *m, struct unix_msg *x, u32 flags);
 ssize_t unix_send(struct socket *s, struct msg *m, u32 flags);
 ssize_t unix_recv(struct socket *s, struct msg *m, u32 flags);
+// unix_gc.c
+extern u32 unix_inflight;
+u32 unix_count_inflight(const struct unix_files *f);
+void unix_collect(void);
 long unix_ioctl(struct socket *s, u32 cmd, uptr arg);
 
 #endif

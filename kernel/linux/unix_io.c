@@ -18,6 +18,7 @@ static u32 cost(const struct unix_msg *m) { return m->len + COST_FIXED; }
 
 void unix_msg_free(struct unix_msg *m)
 {
+    unix_inflight -= unix_count_inflight(m->files);
     unix_files_free(m->files);
     unix_name_put(m->from);
     if (m->big)
@@ -321,8 +322,10 @@ static bool read_piece(struct socket *s, struct msg *m, struct unix_msg *x, u32 
     if (flags & K_MSG_PEEK)
         return true;
     if (x->files) {
-        unix_files_free(x->files);
-        x->files = NULL;
+        struct unix_files *files = x->files;
+        unix_inflight -= unix_count_inflight(files);
+        x->files = NULL;                // closing them may look through the queue
+        unix_files_free(files);
     }
     spin_lock(&unix_lock);
     x->off += (u32)put;

@@ -13,11 +13,25 @@
 #define CAP_SETUID_K 7
 #define CAP_SYS_ADMIN_K 21
 
+// Closing a file may close a socket with files in its queue, and so on: one after the other, not one within the other.
 void unix_files_free(struct unix_files *f)
 {
-    for (u32 i = 0; f && i < f->n; i++)
-        file_put(f->file[i]);
-    kfree(f);
+    static struct unix_files *waiting;
+    static bool running;
+    if (!f)
+        return;
+    f->next = waiting;
+    waiting = f;
+    if (running)
+        return;
+    running = true;
+    while ((f = waiting)) {
+        waiting = f->next;
+        for (u32 i = 0; i < f->n; i++)
+            file_put(f->file[i]);
+        kfree(f);
+    }
+    running = false;
 }
 
 static int take_files(struct unix_scm *s, const struct cmsg_view *v)
@@ -90,6 +104,7 @@ int unix_take_control(const struct msg *m, struct unix_scm *s)
 void unix_give_scm(struct unix_msg *m, struct unix_scm *s)
 {
     m->files = s->files;
+    unix_inflight += unix_count_inflight(s->files);
     s->files = NULL;
     if (s->cred_given) {
         m->cred = s->cred;
