@@ -20,18 +20,18 @@ base=$top/.build/machine/minbase-$suite root=$top/.build/machine/empty-$suite
 [ -d "$root" ] || cp -a --reflink=auto "$base" "$root"
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 # How this machine reaches its package index: pip's settings, and the authorities that they name.
-settings=()
+settings=
 [ -e /etc/pip.conf ] && cp /etc/pip.conf "$root/etc/pip.conf"
 if [ -n "${PIP_CERT:-}" ]; then
     mkdir -p "$root/etc/uni-test"
     cp "$PIP_CERT" "$root/etc/uni-test/authorities.pem"
     sed -i "s|^cert *=.*|cert = /etc/uni-test/authorities.pem|" "$root/etc/pip.conf" 2>/dev/null || true
-    settings=(PIP_CERT=/etc/uni-test/authorities.pem)
+    settings=PIP_CERT=/etc/uni-test/authorities.pem
 fi
 [ -d "$root/root/uni" ] || git clone -q "$top" "$root/root/uni"
 
 # A PID namespace: whatever the tests leave behind ends with this script. The mounts are gone with theirs.
-export root settings="${settings[*]-}"
+export root settings
 # shellcheck disable=SC2016
 exec unshare --mount --pid --fork --kill-child --propagation private bash -euc '
     mount --rbind /dev "$root/dev"

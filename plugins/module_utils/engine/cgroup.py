@@ -42,13 +42,12 @@ def settings(limits: Mapping[str, Any], device: str = "") -> Iterator[tuple[str,
         yield "memory", "memory.max", str(limits["memory"])
     if "pids" in limits:
         yield "pids", "pids.max", str(limits["pids"])
-    rates = [f"{key}={limits[name]}" for key, name in (("rbps", "io_read_bps"), ("wbps", "io_write_bps"),
-                                                       ("riops", "io_read_iops"), ("wiops", "io_write_iops"))
-             if name in limits]
-    if rates:
-        yield "io", "io.max", f"{device} {' '.join(rates)}"
+    if any(name in limits for _key, name in _RATES):
+        # A key that is left out would keep what it was.
+        yield "io", "io.max", f"{device} " + " ".join(f"{key}={limits.get(name, 'max')}" for key, name in _RATES)
 
 
+_RATES = (("rbps", "io_read_bps"), ("wbps", "io_write_bps"), ("riops", "io_read_iops"), ("wiops", "io_write_iops"))
 UNLIMITED = {"cpu.max": f"max {PERIOD}", "cpu.weight": "100", "memory.max": "max", "pids.max": "max"}
 
 
@@ -90,12 +89,24 @@ def apply(vm_id: str, limits: Mapping[str, Any], home: Path) -> None:
     for file, text in UNLIMITED.items():
         if file not in wanted and (path / file).exists():
             _write(path / file, text)
+    if "io.max" not in wanted:
+        for device in _lines(path / "io.max"):
+            _write(path / "io.max", f"{device.split()[0]} " + " ".join(f"{key}=max" for key, _name in _RATES))
     for file, (controller, text) in wanted.items():
         for group in (path.parent.parent, path.parent):
             _write(group / "cgroup.subtree_control", f"+{controller}")
         if not _write(path / file, text):
             raise HostError(f"this host cannot limit {controller} by cgroup v2 ({path / file})",
                             code="cgroup.controller", hint="is that controller bound to cgroup v1? leave the limit out")
+
+
+def in_force(vm_id: str) -> dict[str, str]:
+    """The limits that the host's kernel keeps for a VM, as its files have them; what is not limited is left out."""
+    path = directory(vm_id)
+    if path is None or not path.is_dir():
+        return {}
+    found = {file: " ".join(_lines(path / file)) for file in (*UNLIMITED, "io.max")}
+    return {file: text for file, text in found.items() if text and text != UNLIMITED.get(file)}
 
 
 def enter(vm_id: str, pid: int) -> None:
@@ -119,6 +130,13 @@ def _write(path: Path, text: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _disk(home: Path) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine.disk import file_digest
@@ -24,6 +25,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.images.spec impo
 from ansible_collections.uni.engine.plugins.module_utils.engine.images.store import ImageStore
 from ansible_collections.uni.engine.plugins.module_utils.engine.reference import parse_reference
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images as vm_images
 from ansible_collections.uni.engine.tests.unit.engine.elves import elf
 
 
@@ -254,6 +256,17 @@ def test_an_ambiguous_prefix_is_refused(root):
     with pytest.raises(ConflictError) as caught:
         store.resolve(prefix)
     assert caught.value.code == "image.ambiguous"
+
+
+def test_a_vm_keeps_its_image_when_another_one_differs_in_memory_alone(root, spec):
+    """The memory stands in the manifest, not in the config: both images have the same id."""
+    first, second = (api.ensure_present(root, replace(spec, name=name, memory=size)).image
+                     for name, size in (("small:1", 32 << 20), ("large:1", 64 << 20)))
+    assert first.id == second.id and first.digest != second.digest
+    for name, size in (("small:1", 32 << 20), ("large:1", 64 << 20)):
+        kept = vm_images.resolve(root, name)
+        assert kept["memory"] == size
+        assert vm_images.unpack(root, kept)["disk"].endswith(first.disk_digest.partition(":")[2] + ".ext2")
 
 
 def test_removal(root, spec):

@@ -189,10 +189,11 @@ def _start_error(root: Root, vm: Vm, result: dict[str, Any]) -> UniError | None:
 
 def _require_hardening(vm: Vm) -> UniError | None:
     """``hardening: required`` fails closed: a VM with less than the floor does not stay up."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+    from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup, hardening
 
     qemu = vm.fresh().qemu()
-    report = hardening.report(qemu.pid) if qemu is not None and qemu.alive() else []
+    group = cgroup.directory(vm.id) if effective(vm.values, "limits") else None
+    report = hardening.report(qemu.pid, cgroup=str(group or "")) if qemu is not None and qemu.alive() else []
     missing = [measure.name for measure in report if not measure.in_force]
     if not missing:
         return None

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_env
+
+if TYPE_CHECKING:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.model import ImageInfo
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.store import ImageStore
 
 
 def resolve(root: Root, reference: str) -> dict[str, Any]:
@@ -33,7 +37,7 @@ def unpack(root: Root, image: Mapping[str, Any]) -> dict[str, Any]:
     from ansible_collections.uni.engine.plugins.module_utils.engine.images.unpack import disk_for
 
     store = ImageStore(root)
-    return {**image, "disk": str(disk_for(store, store.resolve(str(image["id"]))))}
+    return {**image, "disk": str(disk_for(store, _stored(store, image)))}
 
 
 def kernel(root: Root, image: Mapping[str, Any]) -> Path | None:
@@ -42,4 +46,10 @@ def kernel(root: Root, image: Mapping[str, Any]) -> Path | None:
     from ansible_collections.uni.engine.plugins.module_utils.engine.images.unpack import kernel_for
 
     store = ImageStore(root)
-    return kernel_for(store, store.resolve(str(image["id"])))
+    return kernel_for(store, _stored(store, image))
+
+
+def _stored(store: ImageStore, image: Mapping[str, Any]) -> ImageInfo:
+    """The image that a VM was made from: images that differ in their memory alone share an id, so its digest counts."""
+    found = store.find(str(image["digest"])) if image.get("digest") else None
+    return found or store.resolve(str(image["id"]))

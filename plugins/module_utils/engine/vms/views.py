@@ -103,5 +103,6 @@ def inspect(root: Root, reference: str) -> dict[str, Any]:
     accel = result["boot"].get("accel")
     result["isolation"] = "emulation (TCG): not a security boundary" if accel == "tcg" else accel
     report = [] if result["pid"] is None else hardening.report(result["pid"], cgroup=str(group or ""))
+    result["limits"] = cgroup.in_force(vm.id) if result["pid"] is not None else {}
     result["hardening"] = [{"name": item.name, "in_force": item.in_force, "detail": item.detail} for item in report]
     return result
