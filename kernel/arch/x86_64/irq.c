@@ -52,11 +52,12 @@ void irq_init(void)
     outb(0x21, 0xff);
     outb(0xa1, 0xff);
     lapic_write(LAPIC_TPR, 0);
+    // First of all: while the APIC is disabled by software, its entries stay masked whatever is written to them (Intel SDM volume 3, 11.4.7.2).
+    lapic_write(LAPIC_SVR, 0x100 | VEC_SPURIOUS);
     lapic_write(LAPIC_LINT0, 0x10000);
     lapic_write(LAPIC_LINT1, 0x400);            // NMI
     lapic_write(LAPIC_LVT_ERROR, 0x10000);
     lapic_write(LAPIC_LVT_TIMER, VEC_TIMER);    // one-shot
-    lapic_write(LAPIC_SVR, 0x100 | VEC_SPURIOUS);
     // After a reset every line is masked (82093AA, section 3.2.4).
     ioapic_lines = MIN((ioapic_read(1) >> 16 & 0xff) + 1, (u32)(VEC_MSI - VEC_IRQ));
 }
