@@ -294,7 +294,7 @@ def _duration(name: str) -> Callable[[Any], float]:
 
 
 def _limits(value: Any) -> dict[str, Any]:
-    """cgroup v2: cpu (CPUs, 0.5), cpu_weight, memory (of QEMU: the guest's and its own), pids, io_* (of the host's disk)."""
+    """cgroup v2: cpu (CPUs, 0.5), cpu_weight, memory (of all of QEMU), pids, io_* (of the host's disk)."""
     result: dict[str, Any] = {}
     for key, item in dict(value).items():
         if key == "cpu":
