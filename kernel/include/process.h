@@ -13,7 +13,7 @@ struct path_k;
 
 #define NOFILE_MAX 1048576u
 #define RLIM_NR 16
-enum { RLIMIT_CPU_K = 0, RLIMIT_FSIZE_K = 1, RLIMIT_NICE_K = 13, RLIMIT_RTPRIO_K = 14 };
+enum { RLIMIT_CPU_K = 0, RLIMIT_FSIZE_K = 1, RLIMIT_SIGPENDING_K = 11, RLIMIT_NICE_K = 13, RLIMIT_RTPRIO_K = 14 };
 
 struct rlimit_k {
     u64 soft, hard;

@@ -45,6 +45,7 @@ struct sigaltstack_k {
 
 // Sends to the process (any thread takes it) or to one thread. info NULL: SI_KERNEL. From any context.
 int signal_process(struct process *p, int sig, const struct siginfo_k *info);
+bool signal_ignored(struct process *p, struct thread *t, int sig);     // sent now it would be dropped; t NULL: to the process
 int signal_thread(struct thread *t, int sig, const struct siginfo_k *info);
 // A fault of the program itself: delivered at once, kills when blocked or ignored.
 void signal_fault(int sig, int code, uptr addr, struct regs *r);

@@ -38,6 +38,7 @@ struct mm {
     u64 data_pages;             // of these private and writable (RLIMIT_DATA)
     u64 anon_pages, file_pages; // resident
     u64 locked_pages;
+    u32 nr_areas;
     bool lock_future;           // mlockall(MCL_FUTURE): new areas are locked
 };
 

@@ -16,6 +16,7 @@
 #define SIGEV_SIGNAL_K 0
 #define SIGEV_NONE_K 1
 #define SIGEV_THREAD_ID_K 4
+#define IDLE_PERIOD_NS 10000000ull  // the shortest period of a timer whose signal is ignored
 #define CPU_CHECK_NS 4000000ull     // how often a CPU-time timer is looked at while its thread runs
 
 // One timer. Ids 0..2 of setitimer are not in the table of timer_create.
@@ -28,7 +29,7 @@ struct itimer {
     u64 value;                      // sigev_value
     u64 expires;                    // on `clock`; 0: disarmed
     u64 interval;
-    i32 overrun, overrun_last;      // expirations since the signal was queued; what timer_getoverrun reports
+    i32 overrun_last;               // what timer_getoverrun reports
     bool queued;                    // its signal is pending
     bool setitimer;
 };
@@ -59,35 +60,35 @@ static void send(struct itimer *t)
     }
     if (t->notify == SIGEV_NONE_K)
         return;
-    if (t->queued) {
-        if (t->overrun < OVERRUN_MAX)
-            t->overrun++;
+    struct thread *th = t->notify == SIGEV_THREAD_ID_K ? process_find_thread(t->tid) : NULL;
+    if ((t->notify == SIGEV_THREAD_ID_K && !th) || signal_ignored(the_process, th, t->sig))
         return;
-    }
     info.code = SI_TIMER_K;
     info.timer.timerid = t->id;
     info.timer.value = t->value;
     t->queued = true;
-    if (t->notify == SIGEV_THREAD_ID_K) {
-        struct thread *th = process_find_thread(t->tid);
-        if (th)
-            signal_thread(th, t->sig, &info);
-    } else {
+    if (th)
+        signal_thread(th, t->sig, &info);
+    else
         signal_process(the_process, t->sig, &info);
-    }
 }
 
-// Periods that went by unnoticed count as overruns. timers_lock held.
-static void advance(struct itimer *t, u64 now)
+// The end of the first period after `now`; how many went by before.
+static u64 forward(struct itimer *t, u64 now)
 {
-    if (!t->interval) {
-        t->expires = 0;
-        return;
-    }
     u64 missed = now > t->expires ? (now - t->expires) / t->interval : 0;
     t->expires += (missed + 1) * t->interval;
-    if (!t->setitimer && t->queued)
-        t->overrun = (i32)MIN((u64)t->overrun + missed, (u64)OVERRUN_MAX);
+    return missed;
+}
+
+// A period is over. While its signal waits the timer stands still, however short its period: the delivery counts what went by
+// and starts it again, as on Linux. timers_lock held.
+static void advance(struct itimer *t, u64 now)
+{
+    if (!t->interval)
+        t->expires = 0;
+    else if (!t->queued)
+        forward(t, now + (t->interval < IDLE_PERIOD_NS && !t->setitimer ? IDLE_PERIOD_NS : 0));    // nobody takes the signal
 }
 
 static void fired(struct timer *tm)
@@ -100,7 +101,7 @@ static void fired(struct timer *tm)
     } else if (t->used && t->expires) {
         send(t);
         advance(t, now);
-        if (t->expires)
+        if (t->expires && !t->queued)
             timer_arm(&t->timer, to_mono(t));
     }
     spin_unlock_irqrestore(&timers_lock, flags);
@@ -124,7 +125,7 @@ void cpu_timers_new_thread(struct thread *t)
 
 static void check_one(struct itimer *t)
 {
-    if (!t->used || !t->expires || t->clock.kind != CLOCK_KIND_CPU)
+    if (!t->used || !t->expires || t->queued || t->clock.kind != CLOCK_KIND_CPU)
         return;
     u64 now = clock_now(&t->clock);
     if (now < t->expires)
@@ -153,6 +154,7 @@ static void disarm(struct itimer *t)
     if (t->clock.kind == CLOCK_KIND_CPU && t->expires)
         nr_cpu_timers--;
     t->expires = 0;
+    t->queued = false;
     timer_cancel(&t->timer);
 }
 
@@ -162,14 +164,20 @@ static void arm(struct itimer *t, u64 expires, u64 interval)
     t->expires = expires ? expires : 1;
     if (t->clock.kind == CLOCK_KIND_CPU)
         nr_cpu_timers++;
-    else
+    else if (t->setitimer || t->notify != SIGEV_NONE_K)
         timer_arm(&t->timer, to_mono(t));
 }
 
 static void remaining(const struct itimer *t, u64 *left, u64 *interval)
 {
     u64 now = t->expires ? clock_now(&t->clock) : 0;
-    *left = !t->expires ? 0 : t->expires > now ? t->expires - now : 1;
+    bool silent = !t->setitimer && t->notify == SIGEV_NONE_K;
+    if (!t->expires)
+        *left = 0;
+    else if (t->interval && !t->setitimer)      // it may stand still
+        *left = t->expires > now ? t->expires - now : t->interval - (now - t->expires) % t->interval;
+    else
+        *left = t->expires > now ? t->expires - now : !silent;
     *interval = t->interval;
     if (!t->expires)
         *interval = t->setitimer ? 0 : t->interval;
@@ -351,7 +359,7 @@ long sys_timer_settime(struct regs *r)
         remaining(t, &old, &old_interval);
         disarm(t);
         t->interval = interval;
-        t->overrun = t->overrun_last = 0;
+        t->overrun_last = 0;
         u64 now = clock_now(&t->clock);
         if (value)
             arm(t, (u32)r->arg[1] & 1 ? value : now + value, interval);
@@ -417,9 +425,14 @@ void posix_timer_delivered(struct siginfo_k *info)
     u64 flags = spin_lock_irqsave(&timers_lock);
     struct itimer *t = lookup(info->timer.timerid);
     if (t && t->queued) {
-        t->overrun_last = t->overrun;
-        t->overrun = 0;
         t->queued = false;
+        t->overrun_last = 0;
+        if (t->expires) {
+            u64 missed = forward(t, clock_now(&t->clock));
+            t->overrun_last = (i32)MIN(missed, (u64)OVERRUN_MAX);
+            if (t->clock.kind != CLOCK_KIND_CPU)
+                timer_arm(&t->timer, to_mono(t));
+        }
         info->timer.overrun = t->overrun_last;
     }
     spin_unlock_irqrestore(&timers_lock, flags);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sending and taking signals: the queues, who is woken, what is dropped. POSIX and signal(7).
 #include "errno.h"
+#include "itimer.h"
 #include "kmalloc.h"
 #include "lib.h"
 #include "page.h"
 #include "process.h"
 #include "signal_priv.h"
 
-#define QUEUED_MAX 4096         // of the whole process (RLIMIT_SIGPENDING's part for the memory's sake)
+#define QUEUED_MAX 65536u        // of the whole process, whatever RLIMIT_SIGPENDING says, for the memory's sake
 
 // A queued signal with its information.
 struct sigq {
@@ -73,6 +74,16 @@ static bool dropped(const struct process *p, const struct thread *t, int sig)
     return h == SIG_HANDLER_IGN || (h == SIG_HANDLER_DFL && (SIG_DEFAULT_IGNORED & SIGBIT(sig)));
 }
 
+bool signal_ignored(struct process *p, struct thread *t, int sig)
+{
+    u64 flags = spin_lock_irqsave(&p->sig_lock);
+    if (!t && !list_empty(&p->threads))
+        t = list_entry(p->threads.next, struct thread, proc_node);
+    bool ignored = dropped(p, t, sig);
+    spin_unlock_irqrestore(&p->sig_lock, flags);
+    return ignored;
+}
+
 static void notify(struct thread *t)
 {
     t->interrupted = true;
@@ -131,7 +142,10 @@ static int enqueue(struct sigqueue *q, int sig, const struct siginfo_k *info)
 {
     if (sig < SIG_RTMIN && (q->set & SIGBIT(sig)))
         return 0;               // a standard signal is pending once
-    struct sigq *s = nr_queued < QUEUED_MAX ? kmalloc(sizeof(*s), PA_ATOMIC) : NULL;
+    // RLIMIT_SIGPENDING is for what programs queue: kill(2) of a standard signal and the kernel's own always find room.
+    bool free = !info || info->code == SI_TIMER_K || (sig < SIG_RTMIN && info->code >= 0);
+    bool room = nr_queued < QUEUED_MAX && (free || nr_queued < the_process->rlim[RLIMIT_SIGPENDING_K].soft);
+    struct sigq *s = room ? kmalloc(sizeof(*s), PA_ATOMIC) : NULL;
     if (!s) {
         // sigqueue(3) reports it; for a standard signal the bit suffices.
         if (sig >= SIG_RTMIN && info && info->code != SI_USER_K)
@@ -236,6 +250,8 @@ int signal_dequeue(struct thread *t, sigset_k set, struct siginfo_k *info)
     u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
     int sig = signal_dequeue_locked(t, set, info);
     spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+    if (sig && info->code == SI_TIMER_K)
+        posix_timer_delivered(info);
     return sig;
 }
 

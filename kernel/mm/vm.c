@@ -15,6 +15,8 @@ enum { RLIMIT_DATA = 2, RLIMIT_STACK = 3, RLIMIT_AS = 9 };
 
 // The tree changes only with mm->lock held for writing and, for the moment of the change, this lock; either is enough to read it.
 static spinlock_t tree_lock = SPINLOCK_INIT;
+#define AREAS_MAX 65530u             // /proc/sys/vm/max_map_count
+
 static struct vma *last_found;      // cache of vm_find; NULL after every change of the tree
 
 static inline struct vma *node_vma(struct rbnode *n) { return n ? container_of(n, struct vma, node) : NULL; }
@@ -52,6 +54,7 @@ static void tree_insert(struct mm *mm, struct vma *v)
         link = v->start < node_vma(parent)->start ? &parent->left : &parent->right;
     }
     rb_insert(&mm->vmas, &v->node, parent, link);
+    mm->nr_areas++;
     last_found = NULL;
     spin_unlock(&tree_lock);
 }
@@ -60,6 +63,7 @@ static void tree_erase(struct mm *mm, struct vma *v)
 {
     spin_lock(&tree_lock);
     rb_erase(&mm->vmas, &v->node);
+    mm->nr_areas--;
     last_found = NULL;
     spin_unlock(&tree_lock);
 }
@@ -98,7 +102,7 @@ int vm_split(struct mm *mm, u64 addr)
     struct vma *v = vm_find(addr);
     if (!v || v->start >= addr)
         return 0;
-    struct vma *upper = kmalloc(sizeof(*upper), 0);
+    struct vma *upper = mm->nr_areas < AREAS_MAX ? kmalloc(sizeof(*upper), 0) : NULL;
     if (!upper)
         return -ENOMEM;
     *upper = *v;
@@ -298,7 +302,7 @@ long vm_map_locked(struct mm *mm, u64 addr, u64 len, u32 prot, u32 flags, struct
             return at;
         addr = (u64)at;
     }
-    struct vma *v = kmalloc(sizeof(*v), PA_ZERO);
+    struct vma *v = mm->nr_areas <= AREAS_MAX ? kmalloc(sizeof(*v), PA_ZERO) : NULL;
     if (!v)
         return -ENOMEM;
     if (mm->lock_future)
