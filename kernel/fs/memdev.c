@@ -179,21 +179,21 @@ const struct file_ops blkdev_file_ops = {
 
 void memdev_init(void)
 {
+    for (unsigned n = 0; n < ARRAY_SIZE(devices); n++)
+        chardev_register(&devices[n]);
+}
+
+void memdev_populate(struct inode *dir)
+{
     static const char *const links[][2] = {
         { "/proc/self/fd", "fd" }, { "/proc/self/fd/0", "stdin" }, { "/proc/self/fd/1", "stdout" }, { "/proc/self/fd/2", "stderr" },
     };
-    for (unsigned n = 0; n < ARRAY_SIZE(devices); n++)
-        chardev_register(&devices[n]);
-    struct path *dev = path_lookup(vfs_root, "/dev", WALK_FOLLOW);
-    if (is_err(dev))
-        return;
     for (unsigned n = 0; n < ARRAY_SIZE(links); n++)
-        do_symlink(links[n][0], dev, links[n][1]);
-    char path[] = "/dev/vda";
-    for (; path[7] <= 'z'; path[7]++) {
-        struct blkdev *d = blkdev_find(path + 5);
-        if (d)
-            do_mknod(dev, path + 5, S_IFBLK | 0660, make_dev(d->major, d->minor), NULL);
+        dir->ops->symlink(dir, links[n][1], strlen(links[n][1]), links[n][0]);
+    for (struct list *n = blkdevs.next; n != &blkdevs; n = n->next) {
+        struct blkdev *d = list_entry(n, struct blkdev, node);
+        struct inode *i = dir->ops->create(dir, d->name, strlen(d->name), S_IFBLK | 0660, make_dev(d->major, d->minor));
+        if (!is_err(i))
+            inode_put(i);
     }
-    path_put(dev);
 }

@@ -211,6 +211,32 @@ static struct path *place(const char *path)
     return cur;
 }
 
+// An ordinary file for the negative entry p of a directory in memory.
+static int make_file(struct path *p, struct inode **out)
+{
+    struct inode *dir = p->parent->inode;
+    mutex_lock(&dir->lock);
+    struct inode *i = p->inode ? err_ptr(-EEXIST) : dir->ops->create(dir, p->name, p->len, S_IFREG | 0600, 0);
+    if (!is_err(i)) {
+        *out = inode_get(i);
+        d_set_inode(p, i);
+    }
+    mutex_unlock(&dir->lock);
+    return is_err(i) ? (int)ptr_err(i) : 0;
+}
+
+// Other contents for a file that somebody may have open.
+static int rewrite(struct inode *i, const void *data, size_t n)
+{
+    struct setattr a = { .valid = ATTR_SIZE };
+    i->ops->setattr(i, &a);
+    struct file *f = file_alloc(NULL, i, i->fops, O_RDWR);
+    ssize_t w = f ? vfs_write(f, data, n, 0) : -ENOMEM;
+    if (f)
+        file_put(f);
+    return w < 0 ? (int)w : 0;
+}
+
 // A file of the overlay at `path`, over whatever is there.
 static int place_file(const char *path, u32 mode, u32 uid, u32 gid, const void *data, size_t n)
 {
@@ -226,7 +252,7 @@ static int place_file(const char *path, u32 mode, u32 uid, u32 gid, const void *
         if (i && p->parent && in_memory(p->parent) && !p->inode) {
             inode_put(i);                       // the directory is tmpfs itself: an ordinary file there
             i = NULL;
-            err = do_mknod(p->parent, p->name, S_IFREG | 0600, 0, &i);
+            err = make_file(p, &i);
         } else {
             err = i ? mount_at(p, overlay, i, true) : -ENOMEM;
         }
@@ -235,13 +261,7 @@ static int place_file(const char *path, u32 mode, u32 uid, u32 gid, const void *
         i->mode = S_IFREG | (mode & 07777);
         i->uid = uid;
         i->gid = gid;
-        struct setattr a = { .valid = ATTR_SIZE };
-        i->ops->setattr(i, &a);
-        struct file *f = file_alloc(NULL, i, i->fops, O_RDWR);
-        ssize_t w = f ? vfs_write(f, data, n, 0) : -ENOMEM;
-        err = w < 0 ? (int)w : 0;
-        if (f)
-            file_put(f);
+        err = i->mapping.nr ? rewrite(i, data, n) : tmpfs_fill(i, data, n);
     }
     inode_put(i);
     path_put(p);
@@ -432,10 +452,10 @@ int vfs_init(void)
     overlay = tmpfs_mount("tmpfs", 0, 0755);
     if (!overlay)
         return -ENOMEM;
+    memdev_init();
     err = mount_dev();
     if (err)
         return err;
-    memdev_init();
     mount_on("/proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/sys", "sysfs", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/tmp", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);

@@ -118,15 +118,11 @@ int vfs_stat(struct file *f, struct kstat *st)
 
 static struct list chardevs = LIST_INIT(chardevs);
 
-static struct superblock *devfs_sb;
-
-static void make_node(struct chardev *d)
+// In the root of /dev, where nothing was looked up yet.
+static void make_node(struct inode *dir, const struct chardev *d)
 {
-    char path[48];
-    struct inode *i;
-    snprintf(path, sizeof(path), "/dev/%s", d->name);
-    if (!vfs_mknod(path, S_IFCHR | d->mode, make_dev(d->major, d->minor), &i)) {
-        i->mode = S_IFCHR | d->mode;            // whatever the umask
+    struct inode *i = dir->ops->create(dir, d->name, strlen(d->name), S_IFCHR | d->mode, make_dev(d->major, d->minor));
+    if (!is_err(i)) {
         if (!strcmp(d->name, "console") || !strncmp(d->name, "ttyS", 4) || !strncmp(d->name, "hvc", 3)) {
             i->uid = boot_config.uid;           // the program may open its own terminal anew, as /dev/stdout
             i->gid = boot_config.gid;
@@ -138,15 +134,13 @@ static void make_node(struct chardev *d)
 void chardev_register(struct chardev *d)
 {
     list_push(&chardevs, &d->node);
-    if (devfs_sb)
-        make_node(d);
 }
 
 void devfs_populate(struct superblock *sb)
 {
-    devfs_sb = sb;
     for (struct list *n = chardevs.next; n != &chardevs; n = n->next)
-        make_node(list_entry(n, struct chardev, node));
+        make_node(sb->root, list_entry(n, struct chardev, node));
+    memdev_populate(sb->root);
 }
 
 struct chardev *chardev_find(u64 rdev)

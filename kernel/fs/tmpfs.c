@@ -406,6 +406,23 @@ static int reserve(struct inode *i, u64 off, u64 len)
     return s->used_pages + missing > s->max_pages ? -ENOSPC : 0;
 }
 
+int tmpfs_fill(struct inode *i, const void *data, size_t n)
+{
+    int err = 0;
+    for (size_t at = 0; !err && at < n; at += PAGE_SIZE) {
+        struct page *p = page_alloc(0, PA_ZERO | PA_USER);
+        if (!p)
+            return -ENOMEM;
+        memcpy(page_va(p), (const char *)data + at, MIN(n - at, PAGE_SIZE));
+        p->flags = PG_UPTODATE;
+        err = pc_insert(i, at >> PAGE_SHIFT, p);
+        page_put(p);
+    }
+    i->size = err ? 0 : n;
+    count_pages(i);
+    return err;
+}
+
 static void zero_in_page(struct inode *i, u64 from, u64 to)
 {
     if (from < to)

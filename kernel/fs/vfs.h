@@ -169,12 +169,14 @@ struct blkdev;
 struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err);
 struct superblock *tmpfs_mount(const char *type, u64 max_bytes, u32 mode);
 struct inode *tmpfs_new_inode(struct superblock *sb, u32 mode, u64 rdev);
+int tmpfs_fill(struct inode *i, const void *data, size_t n);         // the contents of a new file
 struct inode *shmem_node(u32 mode, u64 ino);                 // a node of no directory
 void devfs_populate(struct superblock *sb);
 struct superblock *procfs_mount(void);
 struct superblock *sysfs_mount(void);
 struct chardev *chardev_find(u64 rdev);
 void proc_init(void);
+void memdev_populate(struct inode *dir);                     // links and block devices
 void memdev_init(void);                                      // fs/memdev.c
 extern const struct file_ops blkdev_file_ops;
 

@@ -45,6 +45,7 @@ struct mm {
 // All take mm->lock themselves. Addresses and lengths page aligned; negative errno.
 // addr 0: anywhere. fixed: MAP_FIXED replaces; noreplace: -EEXIST. Returns the address.
 long vm_map(u64 addr, u64 len, u32 prot, u32 vma_flags, struct file *f, u64 pgoff, bool fixed, bool noreplace);
+bool vm_in_use(u64 addr, u64 len);           // is anything mapped there?
 int vm_unmap(u64 addr, u64 len);
 int vm_protect(u64 addr, u64 len, u32 prot);
 struct vma *vm_find(u64 addr);                        // lock held; the area that holds addr, else the next above it, else NULL

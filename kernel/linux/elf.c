@@ -94,7 +94,8 @@ static u64 random_pages(u64 limit)
     return (r % limit) << PAGE_SHIFT;
 }
 
-// First the whole span is reserved, so that nothing else can come between the segments, then each is put in its place.
+// A span that may lie anywhere is found by reserving it; then each segment is put in its place. At an address of its own the span need
+// only be free: nothing else runs that could come between.
 int elf_map(struct file *f, const struct elf_image *img, bool lib, u64 *bias)
 {
     u64 span = img->high - img->low, want = img->low;
@@ -104,9 +105,11 @@ int elf_map(struct file *f, const struct elf_image *img, bool lib, u64 *bias)
         fixed = !lib;
     }
     u64 slack = lib && img->align > PAGE_SIZE ? img->align : 0;
-    long at = vm_map(want, span + slack, 0, VMA_NORESERVE, NULL, 0, fixed, fixed);
+    if (fixed && vm_in_use(want, span))
+        return -ENOMEM;
+    long at = fixed ? (long)want : vm_map(want, span + slack, 0, VMA_NORESERVE, NULL, 0, false, false);
     if (at < 0)
-        return at == -EEXIST ? -ENOMEM : (int)at;
+        return (int)at;
     u64 base = (u64)at;
     if (slack) {                // keep the aligned part
         base = ALIGN_UP((u64)at, img->align);
@@ -122,7 +125,7 @@ int elf_map(struct file *f, const struct elf_image *img, bool lib, u64 *bias)
             return err;
     }
     // What lies between the segments is nobody's.
-    for (u32 i = 0; i + 1 < img->nr; i++) {
+    for (u32 i = 0; !fixed && i + 1 < img->nr; i++) {
         u64 end = ALIGN_UP(img->seg[i].vaddr + img->seg[i].memsz, PAGE_SIZE) + *bias;
         u64 next = ALIGN_DOWN(img->seg[i + 1].vaddr, PAGE_SIZE) + *bias;
         if (next > end)

@@ -339,6 +339,15 @@ long vm_map(u64 addr, u64 len, u32 prot, u32 flags, struct file *f, u64 pgoff, b
     return r;
 }
 
+bool vm_in_use(u64 addr, u64 len)
+{
+    struct mm *mm = the_mm();
+    rw_read_lock(&mm->lock);
+    bool used = vm_overlaps(addr, addr + len);
+    rw_read_unlock(&mm->lock);
+    return used;
+}
+
 int vm_unmap(u64 addr, u64 len)
 {
     struct mm *mm = the_mm();

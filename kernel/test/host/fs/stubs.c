@@ -238,10 +238,12 @@ struct superblock *procfs_mount(void);
 struct superblock *sysfs_mount(void);
 void proc_init(void);
 void memdev_init(void);
+void memdev_populate(struct inode *dir);
 struct superblock *procfs_mount(void) { return NULL; }
 struct superblock *sysfs_mount(void) { return NULL; }
 void proc_init(void) {}
 void memdev_init(void) {}
+void memdev_populate(struct inode *dir) { (void)dir; }
 
 bool process_in_group(const struct process *p, u32 gid)
 {
