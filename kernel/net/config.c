@@ -110,6 +110,37 @@ static bool set_ipv4(struct netif *n, const struct ip_config *c)
     return true;
 }
 
+#define MAX_GATEWAYS6 4
+
+// Static IPv6 routers, one an interface; set once at boot, before packets leave. lwIP itself knows advertised ones only.
+static struct gateway6 {
+    const struct netif *netif;
+    ip6_addr_t addr;
+} gateways6[MAX_GATEWAYS6];
+
+const ip6_addr_t *net_hook_gateway6(const struct netif *n, const ip6_addr_t *dest)
+{
+    (void)dest;
+    for (unsigned i = 0; i < MAX_GATEWAYS6 && gateways6[i].netif; i++)
+        if (gateways6[i].netif == n)
+            return &gateways6[i].addr;
+    return NULL;                              // whoever advertises itself
+}
+
+static bool set_gateway6(struct netif *n, const char *text)
+{
+    unsigned i = 0;
+    while (i < MAX_GATEWAYS6 && gateways6[i].netif && gateways6[i].netif != n)
+        i++;
+    if (i == MAX_GATEWAYS6 || !ip6addr_aton(text, &gateways6[i].addr))
+        return false;
+    ip6_addr_assign_zone(&gateways6[i].addr, IP6_UNICAST, n);
+    gateways6[i].netif = n;
+    if (!netif_default || (ip4_addr_isany_val(*netif_ip4_gw(netif_default)) && !net_hook_gateway6(netif_default, NULL)))
+        netif_set_default(n);
+    return true;
+}
+
 static bool set_ipv6(struct netif *n, const struct ip_config *c)
 {
     ip6_addr_t addr;
@@ -120,7 +151,7 @@ static bool set_ipv6(struct netif *n, const struct ip_config *c)
     if (netif_add_ip6_address(n, &addr, &index) != ERR_OK)
         return false;
     netif_ip6_addr_set_state(n, index, IP6_ADDR_PREFERRED);
-    return true;
+    return !c->field[F_GW][0] || set_gateway6(n, c->field[F_GW]);
 }
 
 static void start_dhcp(struct netif *n)

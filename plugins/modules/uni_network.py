@@ -42,6 +42,14 @@ options:
   subnet6:
     description: An IPv6 subnet beside it. VMs get addresses in it that end like their IPv4 addresses.
     type: str
+  gateway6:
+    description: The host's IPv6 address in O(subnet6). The first address when it is not given.
+    type: str
+  masquerade6:
+    description:
+      - Whether IPv6 connections that leave the host carry the host's address, as IPv4 ones do.
+      - Without it, O(subnet6) is routed, and the network beyond the host needs a route to it.
+    type: bool
   mtu:
     description: The largest packet, in bytes.
     type: int
@@ -151,6 +159,8 @@ def main() -> None:
             "gateway": {"type": "str"},
             "ip_range": {"type": "str"},
             "subnet6": {"type": "str"},
+            "gateway6": {"type": "str"},
+            "masquerade6": {"type": "bool"},
             "mtu": {"type": "int"},
             "internal": {"type": "bool"},
             "isolated": {"type": "bool"},

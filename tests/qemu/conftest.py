@@ -6,13 +6,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from .netguest import Outside
 
 CLONE_NEWNET = 0x40000000
 TOP = Path(__file__).resolve().parents[2]
@@ -128,11 +133,47 @@ def net(host: Host) -> Iterator[Host]:
             api.remove(host.root, str(state["id"]), force=True)
         for network in networks.list_networks(host.root):
             networks.ensure_absent(host.root, network["name"])
-        for tool in ("iptables-save", "ebtables-save"):
+        for tool in ("iptables-save", "ip6tables-save", "ebtables-save"):
             assert "UNI" not in subprocess.run([tool], capture_output=True, text=True, check=True).stdout
         links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(links) == 1, links
+        tables = subprocess.run(["nft", "list", "tables", "bridge"], capture_output=True, text=True, check=True).stdout
+        assert "uni" not in tables
         assert list(host.root.networks.iterdir()) == [] and not list(host.root.run.glob("net-*"))
     finally:
         libc.setns(before, CLONE_NEWNET)
         os.close(before)
+
+
+@pytest.fixture(scope="session")
+def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """server.c as a static program, for guests and for other namespaces."""
+    path = tmp_path_factory.mktemp("binary") / "server"
+    subprocess.run(["musl-gcc", "-O2", "-static", "-o", path, Path(__file__).with_name("server.c")], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def disk(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ext2 disk with the server, and a kernel to run it."""
+    if not (TOP / "kernel" / "build" / "uni.elf").exists():
+        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
+    home = tmp_path_factory.mktemp("disk")
+    (home / "tree" / "bin").mkdir(parents=True)
+    shutil.copy(binary, home / "tree/bin/server")
+    image = home / "disk.ext2"
+    subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-d", home / "tree", image, "4M"], check=True)
+    return image
+
+
+@pytest.fixture
+def outside(net: Host, binary: Path) -> Iterator[Outside]:
+    """Another host on the wire of the namespace."""
+    from .netguest import Outside
+
+    del net
+    other = Outside(binary)
+    try:
+        yield other
+    finally:
+        other.close()

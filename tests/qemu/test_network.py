@@ -19,55 +19,9 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.networks import 
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import link, shape
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
-from .conftest import COLLECTIONS, TOP, Host
-
-KERNEL = TOP / "kernel" / "build" / "uni.elf"
-
-
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ext2 disk with the server, and a kernel to run it."""
-    if not KERNEL.exists():
-        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
-    home = tmp_path_factory.mktemp("disk")
-    (home / "tree" / "bin").mkdir(parents=True)
-    subprocess.run(["musl-gcc", "-O2", "-static", "-o", home / "tree/bin/server", Path(__file__).with_name("server.c")],
-                   check=True)
-    image = home / "disk.ext2"
-    subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-d", home / "tree", image, "4M"], check=True)
-    return image
-
-
-def server(disk: Path, name: str, *args: str, **options: object) -> VmSpec:
-    base = {"kernel": str(KERNEL), "volumes": [f"{disk}:/unused:ro"], "memory": "32M", "args": list(args),
-            "kernel_args": "root=/dev/vda ro", "command": ["/bin/server"], "stop_timeout": 1}
-    return VmSpec.parse(name, {**base, **options})
-
-
-def start(net: Host, disk: Path, name: str, *networks_: str, **options: object) -> str:
-    """A running server's address."""
-    spec = server(disk, name, networks=list(networks_), health_check={"test": "log:listening"}, **options)
-    vm = api.run(net.root, spec)
-    api.wait_for(net.root, name, "healthy", timeout=60)
-    return str(vm["addresses"][0]["address"])
-
-
-def ask(address: str, port: int) -> str:
-    with socket.create_connection((address, port), timeout=10) as sock:
-        sock.settimeout(10)
-        return sock.recv(100).decode().strip()
-
-
-def from_guest(net: Host, disk: Path, address: str, port: int, *networks_: str) -> tuple[int, str]:
-    """A guest that connects: its exit status and its console."""
-    name = f"client-{time.monotonic_ns():x}"
-    api.run(net.root, server(disk, name, address, str(port), networks=list(networks_)))
-    code = int(api.wait(net.root, name, timeout=60)["code"])
-    text = b"".join(line.raw() for line in api.logs(net.root, name)).decode().strip().splitlines()[-1]
-    api.remove(net.root, name, force=True)
-    return code, text
+from .conftest import COLLECTIONS, Host
+from .netguest import ask, from_guest, server, start, wait_for_namespace
 
 
 def test_a_port_is_reached_from_everywhere(net: Host, disk: Path) -> None:
@@ -249,12 +203,6 @@ api.remove(root, "client", force=True)
 networks.ensure_absent(root, "wide")
 print(text)
 """
-
-
-def wait_for_namespace(pid: int) -> None:
-    """Until ``unshare`` has made its namespace and become ``sleep``."""
-    while Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":
-        time.sleep(0.01)
 
 
 def test_bandwidth_is_limited(net: Host, disk: Path) -> None:

@@ -133,6 +133,9 @@ int net_hook_ip4(struct pbuf *p, struct netif *n);
 #define LWIP_HOOK_IP4_INPUT(p, n) net_hook_ip4(p, n)
 int net_hook_ip6(struct pbuf *p, struct netif *n);
 #define LWIP_HOOK_IP6_INPUT(p, n) net_hook_ip6(p, n)
+struct ip6_addr;
+const struct ip6_addr *net_hook_gateway6(const struct netif *n, const struct ip6_addr *dest);
+#define LWIP_HOOK_ND6_GET_GW(n, dest) net_hook_gateway6(n, dest)
 int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest);
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) (signed char)net_hook_tcp(pcb, hdr, optlen, opt1len, opt2)
 #include "recovery.h"

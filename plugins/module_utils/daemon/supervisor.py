@@ -20,6 +20,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import effective
 
+REPAIR_SECONDS = 10.0  # between two looks at the networks' rules, which other firewalls flush when they are reloaded
+
 _log = logging.getLogger("unid.supervisor")
 
 
@@ -46,6 +48,7 @@ class Supervisor:
         self._keepers: dict[str, int] = {}       # VM id -> pidfd of its keeper
         self._busy: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._networks: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Bring VMs back that the host's reboot ended, take over orphans, then watch."""
@@ -59,10 +62,25 @@ class Supervisor:
                 self._run(self._bring_back(vm.id, vm.name))
             else:
                 self._look(vm.id)
+        self._networks = asyncio.get_running_loop().create_task(self._keep_networks())
+
+    async def _keep_networks(self) -> None:
+        """Put back what a reload of another firewall took away."""
+        from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+        while True:
+            try:
+                if await asyncio.to_thread(attachment.repair, self._root):
+                    _log.warning("rules or interfaces of networks were missing and are back")
+            except UniError as error:
+                _log.error("the networks could not be checked: %s", error)
+            await asyncio.sleep(REPAIR_SECONDS)
 
     async def stop(self) -> None:
         """Stop watching. VMs and keepers go on."""
         self._closing = True
+        if self._networks is not None:
+            self._networks.cancel()
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._inotify.fd)
         self._inotify.close()

@@ -31,6 +31,7 @@ TOOLS = {
     "ip": ("iproute2", "bridges", True),
     "iptables-restore": ("iptables", "published ports on bridges", True),
     "ebtables-restore": ("iptables", "keeping guests from forging addresses", True),
+    "nft": ("nftables", "keeping guests from forging IPv6 neighbors", True),
     "dnsmasq": ("dnsmasq-base", "names on bridges", True),
 }
 # Module -> (Debian's package, what it is for).

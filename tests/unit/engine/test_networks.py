@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, NotFoundError, UsageError
-from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model, shape
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import (
+    antispoof,
+    firewall,
+    ipam,
+    link,
+    model,
+    shape,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network, NetworkSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -23,7 +30,7 @@ WEB = Attachment("front", "ub1", "ut1", "52:54:00:00:00:01", "10.1.0.2", parse_p
     {"ip_range": "10.0.0.0/28"}, {"subnet": "10.0.0.0/24", "ip_range": "10.0.1.0/28"}, {"internal": "yes"},
     {"gateway": "g"}, {"colour": 1},
     {"vxlan": {"id": 0}}, {"vxlan": {"id": 1, "x": 2}}, {"vxlan": {"id": 1, "remotes": ["x"]}},
-    {"subnet6": "10.0.0.0/24"},
+    {"subnet6": "10.0.0.0/24"}, {"subnet6": "fe80::/64"}, {"subnet6": "fd00::/124"}, {"gateway6": "10.0.0.1"},
 ])
 def test_bad_options(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
@@ -105,13 +112,14 @@ def test_no_address_is_handed_out_twice_and_freed_ones_are_reused(tmp_path: Path
 
 def test_rules_publish_isolate_and_come_off_again() -> None:
     other = Network("back", "ub2", "10.2.0.0/24", "10.2.0.1", {"internal": True, "isolated": True})
-    text = firewall.render("UNI-x", [NET, other], [WEB], firewall.JUMPS)
+    rules = firewall.all_rules("UNI-x", [NET, other], [WEB])
+    text = firewall.render("UNI-x", rules, firewall.JUMPS)
     assert text.count("COMMIT") == 2 and "-I FORWARD 1 -j UNI-x-FWD" in text
     assert "-A UNI-x-DNAT -d 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.1.0.2:80" in text
     assert "-A UNI-x-FWD -i ub1 -o ub2 -m conntrack ! --ctstate DNAT -j DROP" in text
     assert "-A UNI-x-FWD -i ub2 -j DROP" in text and "-A UNI-x-FWD -i ub2 -o ub2 -j ACCEPT" not in text
     assert "-A UNI-x-POST -s 10.2.0.0/24 ! -o ub2 -j MASQUERADE" not in text
-    assert "-I FORWARD" not in firewall.render("UNI-x", [NET], [WEB], [])
+    assert "-I FORWARD" not in firewall.render("UNI-x", rules, [])
     added = {line[3:] for line in text.splitlines() if line.startswith("-A")}
     removed = {line[3:] for line in firewall.render_down("UNI-x", [WEB]).splitlines() if line.startswith("-D")}
     assert removed and removed <= added
@@ -121,7 +129,7 @@ def test_rules_publish_isolate_and_come_off_again() -> None:
 
 
 def test_spoofing_is_dropped_before_anything_is_allowed() -> None:
-    rules = list(firewall.spoof_rules(WEB))
+    rules = list(antispoof.spoof_rules(WEB))
     assert rules[0] == "-i ut1 -s ! 52:54:00:00:00:01 -j DROP" and rules[-1] == "-i ut1 -j DROP"
     assert rules.index("-i ut1 -p IPv4 --ip-src ! 10.1.0.2 -j DROP") < rules.index("-i ut1 -p IPv4 -j RETURN")
 
@@ -133,6 +141,56 @@ def test_interface_names_fit_and_differ(tmp_path: Path) -> None:
     vxlan = Network("v", "ub0123456789", "10.1.0.0/24", "10.1.0.1", options)
     assert len(link.vxlan_name(vxlan)) <= 15
     assert any("type vxlan id 7 dstport 4789" in line for line in link.commands(vxlan))
+
+
+SIX = Network("six", "ub6", "10.6.0.0/24", "10.6.0.1", {"subnet6": "fd06::/64", "masquerade6": True})
+
+
+def test_ipv6_addresses() -> None:
+    assert SIX.gateway6 == "fd06::1" and ipam.choose6(NET, "10.1.0.2", set()) == ""
+    assert ipam.choose6(SIX, "10.6.0.2", set()) == "fd06::a06:2"
+    assert ipam.choose6(SIX, "10.6.0.2", {"fd06::a06:2"}) == "fd06::a06:3"
+    assert ipam.choose6(SIX, "10.6.0.2", set(), before="fd06::77") == "fd06::77"
+    assert ipam.choose6(SIX, "10.6.0.2", set(), wanted="fd06::9/64") == "fd06::9"
+    small = Network("s", "ub6", "10.6.0.0/24", "10.6.0.254", {"subnet6": "fd06::/120"})
+    assert ipam.choose6(small, "10.6.0.1", set()) == "fd06::2", "the gateway's own address is not handed out"
+    with pytest.raises(ConflictError):
+        ipam.choose6(SIX, "10.6.0.2", {"fd06::9"}, wanted="fd06::9")
+    for outside in ("fd06::1", "fd06::", "fd07::2"):
+        with pytest.raises(UsageError):
+            ipam.choose6(SIX, "10.6.0.2", set(), wanted=outside)
+    with pytest.raises(UsageError):
+        ipam.choose6(NET, "10.1.0.2", set(), wanted="fd06::9")
+    with pytest.raises(ConflictError):
+        ipam.choose6(small, "10.6.0.3", {f"fd06::{n:x}" for n in range(2, 256)})
+
+
+def test_ipv6_rules() -> None:
+    web = Attachment("six", "ub6", "ut6", "52:54:00:00:00:06", "10.6.0.2", parse_port("[::]:8080:80"), "fd06::a06:2")
+    rules = firewall.all_rules("UNI-x", [NET, SIX], [WEB, web], six=True)
+    text = firewall.render("UNI-x", rules, firewall.JUMPS)
+    assert "-A UNI-x-DNAT -p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd06::a06:2]:80" in text
+    assert "-s fd06::/64 ! -o ub6 -j MASQUERADE" in text and "ub1" not in text and "127.0.0" not in text
+    assert text.index("icmpv6-type 135 -j ACCEPT") < text.index("-A UNI-x-IN -i ub6 -j DROP")
+    routed = Network("six", "ub6", "10.6.0.0/24", "10.6.0.1", {"subnet6": "fd06::/64"})
+    assert "! -o ub6 -j MASQUERADE" not in firewall.render("UNI-x", firewall.all_rules("UNI-x", [routed], [], six=True), [])
+    saved = text.replace("-I FORWARD 1", "-A FORWARD").replace("-I INPUT 1", "-A INPUT").replace(
+        "-I PREROUTING 1", "-A PREROUTING").replace("-I OUTPUT 1", "-A OUTPUT").replace("-I POSTROUTING 1", "-A POSTROUTING")
+    assert firewall.complete("UNI-x", rules, saved)
+    for gone in ("-A FORWARD -j UNI-x-FWD\n", "-A UNI-x-IN -i ub6 -j DROP\n"):
+        assert not firewall.complete("UNI-x", rules, saved.replace(gone, ""))
+
+
+def test_neighbors_are_who_they_say() -> None:
+    assert antispoof.link_local("52:54:00:12:34:56") == "fe80::5054:ff:fe12:3456"
+    web = Attachment("six", "ub6", "ut6", "52:54:00:00:00:06", "10.6.0.2", (), "fd06::a06:2")
+    text = antispoof.render_neighbors("UNI-x", [web])
+    assert "@th,64,128 0xfd06000000000000000000000a060002 return" in text and 'taps { "ut6" : jump ut6 }' in text
+    assert antispoof.render_neighbors("UNI-x", []).splitlines() == ["table bridge uni_x", "delete table bridge uni_x"]
+    assert antispoof.render_neighbors_down("UNI-x", [WEB]) == ""
+    rules = list(antispoof.spoof_rules(web))
+    own = rules.index("-i ut6 -p IPv6 --ip6-src fd06::a06:2 -j RETURN")
+    assert any("router-advertisement -j DROP" in rule for rule in rules[:own])
 
 
 def test_unknown_network(tmp_path: Path) -> None:

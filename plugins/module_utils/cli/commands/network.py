@@ -16,7 +16,9 @@ def network_create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gateway", metavar="ADDRESS", help="the host's address in it (default: the first)")
     parser.add_argument("--ip-range", metavar="CIDR", help="the part of the subnet that VMs get addresses from")
     parser.add_argument("--subnet6", metavar="CIDR", help="an IPv6 subnet beside it")
-    parser.add_argument("--mtu", type=int)
+    parser.add_argument("--gateway6", metavar="ADDRESS", help="the host's IPv6 address in it (default: the first)")
+    parser.add_argument("--masquerade6", action="store_true", default=None, help="IPv6 leaves with the host's address")
+    parser.add_argument("--mtu", type=int, metavar="BYTES", help="the largest packet (default: 1500)")
     parser.add_argument("--internal", action="store_true", default=None, help="no way out of the host")
     parser.add_argument("--isolated", action="store_true", default=None, help="its VMs do not reach each other")
     parser.add_argument("--host-access", action="store_true", default=None, help="its VMs reach services of the host")
@@ -26,7 +28,8 @@ def network_create_arguments(parser: argparse.ArgumentParser) -> None:
 
 def network_create(args: argparse.Namespace, ui: Ui) -> int:
     """Create a network, or change it."""
-    keys = ("subnet", "gateway", "ip_range", "subnet6", "mtu", "internal", "isolated", "host_access", "dns")
+    keys = ("subnet", "gateway", "ip_range", "subnet6", "gateway6", "masquerade6", "mtu",
+            "internal", "isolated", "host_access", "dns")
     options = {key: getattr(args, key) for key in keys}
     result = api.ensure_present(ui.root, NetworkSpec.parse(args.name, {**options, "labels": args.label}))
     data = result.network.to_dict() if result.network else {}

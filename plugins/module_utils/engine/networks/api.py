@@ -56,12 +56,18 @@ def ensure_present(root: Root, spec: NetworkSpec, *, check: bool = False) -> Res
         if not plan.changed:
             if not check and observed is not None:
                 link.up(root, observed)
+                attachment.repair(root)
             return Result(plan, observed)
         others = [network for network in model.load_all(root) if network.name != spec.name]
-        own = [observed.subnet] if observed is not None else []
-        taken = [network.subnet for network in others] + [net for net in link.host_subnets() if net not in own]
-        network = model.build(root, spec, observed, taken)
+        own = observed.bridge if observed is not None else ""
+        routes = [subnet for subnet, device in link.host_subnets() if device != own]
+        network = model.build(root, spec, observed, [network.subnet for network in others] + routes)
         _check_overlap(network, others)
+        if observed is None or network.subnet != observed.subnet:
+            _check_routes(network, network.subnet, routes)
+        if network.get("subnet6") and (observed is None or network.get("subnet6") != observed.get("subnet6")):
+            _check_routes(network, network.get("subnet6"),
+                          [subnet for subnet, device in link.host_subnets(six=True) if device != own])
         if check:
             return Result(plan, network)
         _store(root, network, observed, plan)
@@ -91,10 +97,26 @@ def _store(root: Root, network: Network, observed: Network | None, plan: Plan) -
         raise
 
 
+def _check_routes(network: Network, subnet: str, routes: list[str]) -> None:
+    """A subnet that the host reaches elsewhere would cut the host off from it."""
+    import ipaddress
+
+    wanted = ipaddress.ip_network(subnet)
+    for text in routes:
+        route = ipaddress.ip_network(text, strict=False)
+        if route.version == wanted.version and route.overlaps(wanted):
+            raise ConflictError(f"the subnet {subnet} of network {network.name} overlaps {route}, which this host has a"
+                                " route for", code="network.overlap", hint="choose another subnet")
+
+
 def _check_overlap(network: Network, others: list[Network]) -> None:
     import ipaddress
 
     for other in others:
+        if network.get("subnet6") and other.get("subnet6") and ipaddress.ip_network(network.get("subnet6")).overlaps(
+                ipaddress.ip_network(other.get("subnet6"))):
+            raise ConflictError(f"{network.get('subnet6')} overlaps subnet6 of network {other.name}",
+                                code="network.overlap", hint="choose another subnet6")
         if ipaddress.ip_network(network.subnet).overlaps(ipaddress.ip_network(other.subnet)):
             raise ConflictError(f"the subnet {network.subnet} overlaps that of network {other.name} ({other.subnet})",
                                 code="network.overlap", hint="choose another subnet")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,14 @@ from typing import Any
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import Interface
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.base import Nic
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
-from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewall, ipam, link, model, shape
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import (
+    antispoof,
+    firewall,
+    ipam,
+    link,
+    model,
+    shape,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, write_bytes
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -53,10 +61,9 @@ def attach(root: Root, vm: Vm, number: int, wanted: Mapping[str, Any], mac: str,
     link.up(root, network)
     tap = tap_name(vm.id, number)
     details = {"mac": mac, "tap": tap, "ports": list(ports)}
-    address = ipam.acquire(root, network, f"{vm.id}/{number}", details, wanted=str(wanted.get("ip", "")),
-                           complete=lambda lease: {**lease, "address6": _address6(network, wanted, lease["address"])}
-                           )["address"]
-    address6 = _address6(network, wanted, address)
+    lease = ipam.acquire(root, network, f"{vm.id}/{number}", details, wanted=str(wanted.get("ip", "")),
+                         wanted6=str(wanted.get("ip6", "")))
+    address, address6 = lease["address"], lease["address6"]
     home = link.run_directory(root, network)
     gone: tuple[str, ...] = ()
     server = None
@@ -69,24 +76,16 @@ def attach(root: Root, vm: Vm, number: int, wanted: Mapping[str, Any], mac: str,
         gone = (str(home / "hosts" / vm.id), str(home / "dhcp" / vm.id))
         server = link.reload_server(root, network)
     dns = wanted.get("dns") or (network.gateway if network.get("dns") else "")
-    gateway = wanted.get("gateway") or ("" if network.get("internal") or number else network.gateway)
+    outward = not network.get("internal") and not number
+    gateway = wanted.get("gateway") or (network.gateway if outward else "")
     interface = Interface(address, network.prefix, gateway, dns, address6=address6,
+                          gateway6=network.gateway6 if outward else "",
                           prefix6=ipaddress.ip_network(network.get("subnet6") or "::/64").prefixlen)
     nic = Nic(mac, tap=f"{tap}:{network.bridge}:{1 if network.get('isolated') else 0}:{network.get('mtu')}",
               network=network.name, address=address)
     record = {"network": network.name, "address": address, "mac": mac, "interface": tap, "gateway": network.gateway,
               "address6": address6, "bridge": network.bridge, "ports": list(ports)}
     return Attached(nic, interface, record, gone, f"{server.pid}:{server.start}" if server else "")
-
-
-def _address6(network: model.Network, wanted: Mapping[str, Any], address: str) -> str:
-    """The IPv6 address: the wanted one, else the subnet's prefix with the IPv4 address in the low bits."""
-    if wanted.get("ip6"):
-        return str(wanted["ip6"]).partition("/")[0]
-    if not network.get("subnet6"):
-        return ""
-    subnet6 = ipaddress.IPv6Network(network.get("subnet6"))
-    return str(subnet6.network_address + int(ipaddress.IPv4Address(address)) % subnet6.num_addresses)
 
 
 def attachments(root: Root, networks: Sequence[model.Network], starting: str = "") -> list[Attachment]:
@@ -111,10 +110,51 @@ def _runs(directory: Path) -> bool:
 
 
 def sync(root: Root, *, starting: str = "") -> None:
-    """Apply the packet rules that the running VMs need, as a whole."""
+    """Apply the packet rules that the running VMs need, as a whole.
+
+    :raises HostError: code ``network.tool``, ``network.rules``
+    """
     with lock(root.locks / RULES, timeout=60):
         networks = model.load_all(root)
-        firewall.apply(prefix(root), networks, attachments(root, networks, starting))
+        _apply(root, networks, attachments(root, networks, starting))
+
+
+def _apply(root: Root, networks: Sequence[model.Network], items: Sequence[Attachment]) -> None:
+    """The caller holds the lock. A file remembers that there are IPv6 rules: most hosts have none to ask about."""
+    mark = root.run / "network-rules6"
+    wanted6 = any(network.get("subnet6") for network in networks)
+    if wanted6:
+        mark.touch(mode=0o600)
+    six = wanted6 or mark.exists()
+    firewall.apply(prefix(root), networks, items)
+    if six:
+        firewall.apply(prefix(root), networks, items, six=True)
+    antispoof.apply(prefix(root), items, wanted=bool(networks), six=six)
+    if not wanted6:
+        mark.unlink(missing_ok=True)
+
+
+def repair(root: Root) -> bool:
+    """Put back what somebody took away (a firewall that was reloaded, a flush, a bridge that was deleted).
+
+    :return: whether anything was missing
+    :raises HostError: code ``network.*``
+    """
+    networks = model.load_all(root)
+    if not networks or os.geteuid() != 0:
+        return False
+    missing = [network for network in networks if not link.whole(root, network)]
+    for network in missing:
+        link.up(root, network)
+    with lock(root.locks / RULES, timeout=60):
+        items = attachments(root, networks)
+        families = [False, True] if any(network.get("subnet6") for network in networks) else [False]
+        whole = all(firewall.complete(prefix(root), firewall.all_rules(prefix(root), networks, items, six=six),
+                                      firewall.run("ip6tables-save" if six else "iptables-save")) for six in families)
+        if whole and antispoof.complete(prefix(root), items, firewall.run("ebtables-save")):
+            return bool(missing)
+        _apply(root, networks, items)
+    return True
 
 
 def rates(vm: Vm) -> tuple[int, int]:
@@ -154,25 +194,26 @@ def shaping(vm: Vm) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def cleanup(root: Root, vm: Vm, attached: Sequence[Attached]) -> list[dict[str, Any]]:
+def cleanup(root: Root, vm: Vm) -> list[dict[str, Any]]:
     """The commands that take a VM's rules away when it has ended; their input is written beside its record."""
-    items = [_as_attachment(item) for item in attached]
-    down = firewall.render_down(prefix(root), items)
-    lines = ["*filter", *(f"-D {prefix(root)}-SPOOF {rule}" for item in items for rule in firewall.spoof_rules(item))]
+    items = [_as_attachment(item) for item in vm.runtime.get("addresses", [])]
+    rules = prefix(root)
     commands: list[dict[str, Any]] = []
-    for name, text, words in (("rules.down", down, ("--noflush", "-w", "10")),
-                              ("bridge.down", "\n".join(lines) + "\n", ("--noflush",))):
+    wait = ("--noflush", "-w", "10")
+    for program, name, text, words in (
+            ("iptables-restore", "rules.down", firewall.render_down(rules, items), wait),
+            ("ip6tables-restore", "rules6.down", firewall.render_down(rules, items, six=True), wait),
+            ("ebtables-restore", "bridge.down", antispoof.render_down(rules, items), ("--noflush",)),
+            ("nft", "neighbors.down", antispoof.render_neighbors_down(rules, items), ("-f", "-"))):
+        path = vm.directory / name
         if text:
-            path = vm.directory / name
             records.write_loose(path, text.encode())
-            program = "iptables-restore" if name == "rules.down" else "ebtables-restore"
-            commands.append({"argv": [find_program(program), *words], "stdin": str(path),
+            commands.append({"argv": [find_program(program) or program, *words], "stdin": str(path),
                              "lock": str(root.locks / RULES)})
     return commands
 
 
-def _as_attachment(item: Attached) -> Attachment:
-    record = item.record
+def _as_attachment(record: Mapping[str, Any]) -> Attachment:
     ports = tuple(port for text in record["ports"] for port in parse_port(text))
     return Attachment(record["network"], record["bridge"], record["interface"], record["mac"], record["address"], ports,
                       record["address6"])

@@ -3,7 +3,8 @@
 
 The built-in chains get one jump each, at their top, so that a FORWARD policy of DROP and the rules of Docker, ufw or
 firewalld stay as they are. A rule of a VM is one line of text: what its keeper removes when the VM ends is exactly
-what was added when it started. Syntax: iptables-restore(8), ebtables(8).
+what was added when it started. IPv6 has the same chains in ip6tables, where a network has IPv6. What ebtables and nft
+forbid the guests themselves is in antispoof.py. Syntax: iptables-restore(8).
 """
 
 from __future__ import annotations
@@ -43,26 +44,30 @@ JUMPS: tuple[Rule, ...] = (
 CHAINS = {"nat": ("DNAT", "POST"), "filter": ("PORTS", "FWD", "IN")}
 
 
-def vm_rules(item: Attachment) -> Iterator[Rule]:
-    """Publish a VM's ports: destination NAT, and leave to be forwarded."""
+def vm_rules(item: Attachment, *, six: bool = False) -> Iterator[Rule]:
+    """Publish a VM's ports in one family: destination NAT, and leave to be forwarded."""
+    address, length, anywhere = (item.address6, 128, "::") if six else (item.address, 32, "0.0.0.0")
     for port in item.ports:
-        if ":" in port.bind:
-            continue  # IPv6 is routed, not translated
-        bind = "" if port.bind == "0.0.0.0" else f"-d {port.bind}/32 "
+        if (":" in port.bind) != six or not address:
+            continue
+        bind = "" if port.bind == anywhere else f"-d {port.bind}/{length} "
+        target = f"[{address}]:{port.guest}" if six else f"{address}:{port.guest}"
         yield ("nat", "DNAT", f"{bind}-p {port.proto} -m {port.proto} --dport {port.host} -j DNAT"
-                              f" --to-destination {item.address}:{port.guest}")
-        yield ("filter", "PORTS", f"-d {item.address}/32 -o {item.bridge} -p {port.proto} -m {port.proto}"
+                              f" --to-destination {target}")
+        yield ("filter", "PORTS", f"-d {address}/{length} -o {item.bridge} -p {port.proto} -m {port.proto}"
                                   f" --dport {port.guest} -m conntrack --ctstate DNAT -j ACCEPT")
 
 
-def network_rules(network: Network, others: Sequence[Network], prefix: str) -> Iterator[Rule]:
-    """A network's own rules: translation, isolation, what guests may ask of the host."""
+def network_rules(network: Network, others: Sequence[Network], prefix: str, *, six: bool = False) -> Iterator[Rule]:
+    """A network's own rules in one family: translation, isolation, what guests may ask of the host."""
     bridge = network.bridge
+    subnet = network.get("subnet6") if six else network.subnet
     # Hairpin: a guest that reaches a published port of this network, and the host's own 127.0.0.1.
-    yield "nat", "POST", f"-s {network.subnet} -o {bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
-    yield "nat", "POST", f"-s 127.0.0.0/8 -o {bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
-    if not network.get("internal"):
-        yield "nat", "POST", f"-s {network.subnet} ! -o {bridge} -j MASQUERADE"
+    yield "nat", "POST", f"-s {subnet} -o {bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
+    if not six:
+        yield "nat", "POST", f"-s 127.0.0.0/8 -o {bridge} -m conntrack --ctstate DNAT -j MASQUERADE"
+    if not network.get("internal") and (not six or network.get("masquerade6")):
+        yield "nat", "POST", f"-s {subnet} ! -o {bridge} -j MASQUERADE"
     yield "filter", "FWD", f"-o {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
     yield "filter", "FWD", f"-o {bridge} -j {prefix}-PORTS"
     if not network.get("isolated"):
@@ -76,25 +81,45 @@ def network_rules(network: Network, others: Sequence[Network], prefix: str) -> I
         yield "filter", "FWD", f"-i {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
         yield "filter", "FWD", f"-i {bridge} -j DROP"
     yield "filter", "FWD", f"-o {bridge} -j DROP"
+    yield from _input_rules(network, six)
+
+
+def _input_rules(network: Network, six: bool) -> Iterator[Rule]:
+    """What guests may ask of the host."""
+    bridge = network.bridge
+    if six:  # neighbor discovery is not tracked: without it nothing else works (RFC 4890, section 4.4.1)
+        for kind in (135, 136):
+            yield "filter", "IN", f"-i {bridge} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
     yield "filter", "IN", f"-i {bridge} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-    # route_localnet is on for publishing on 127.0.0.1: a guest must not reach loopback services through it.
-    yield "filter", "IN", f"-i {bridge} -d 127.0.0.0/8 -j DROP"
+    if not six:  # route_localnet is on for publishing on 127.0.0.1: a guest must not reach loopback services through it
+        yield "filter", "IN", f"-i {bridge} -d 127.0.0.0/8 -j DROP"
     if not network.get("host_access"):
-        yield "filter", "IN", f"-i {bridge} -d {network.gateway}/32 -p icmp -j ACCEPT"
+        if six:
+            yield "filter", "IN", (f"-i {bridge} -d {network.gateway6}/128 -p ipv6-icmp -m icmp6 --icmpv6-type 128"
+                                   " -j ACCEPT")
+        else:
+            yield "filter", "IN", f"-i {bridge} -d {network.gateway}/32 -p icmp -j ACCEPT"
         if network.get("dns"):
             yield "filter", "IN", f"-i {bridge} -p udp -m udp --dport 53 -j ACCEPT"
             yield "filter", "IN", f"-i {bridge} -p tcp -m tcp --dport 53 -j ACCEPT"
-            yield "filter", "IN", f"-i {bridge} -p udp -m udp --dport 67 -j ACCEPT"
+            if not six:
+                yield "filter", "IN", f"-i {bridge} -p udp -m udp --dport 67 -j ACCEPT"
         yield "filter", "IN", f"-i {bridge} -j DROP"
 
 
-def render(prefix: str, networks: Sequence[Network], items: Sequence[Attachment], jumps: Sequence[Rule]) -> str:
+def all_rules(prefix: str, networks: Sequence[Network], items: Sequence[Attachment], *,
+              six: bool = False) -> list[Rule]:
+    """Every rule of ours in one family; a network without IPv6 has none there. Pure."""
+    mine = [network for network in networks if not six or network.get("subnet6")]
+    rules = [rule for item in items for rule in vm_rules(item, six=six)]
+    return rules + [rule for network in mine for rule in network_rules(network, mine, prefix, six=six)]
+
+
+def render(prefix: str, rules: Sequence[Rule], jumps: Sequence[Rule]) -> str:
     """The input of ``iptables-restore --noflush``: our chains emptied and filled again. Pure.
 
     :param jumps: the jumps that the built-in chains lack
     """
-    rules = [rule for item in items for rule in vm_rules(item)]
-    rules += [rule for network in networks for rule in network_rules(network, networks, prefix)]
     lines = []
     for table, chains in CHAINS.items():
         lines.append(f"*{table}")
@@ -117,37 +142,14 @@ def render_removal(prefix: str, present: Sequence[Rule]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_down(prefix: str, items: Sequence[Attachment]) -> str:
+def render_down(prefix: str, items: Sequence[Attachment], *, six: bool = False) -> str:
     """What the keeper applies when the VM has ended: its rules deleted one by one."""
     lines = []
     for table in CHAINS:
-        rules = [rule for item in items for rule in vm_rules(item) if rule[0] == table]
+        rules = [rule for item in items for rule in vm_rules(item, six=six) if rule[0] == table]
         if rules:
             lines += [f"*{table}", *(f"-D {prefix}-{chain} {text}" for _table, chain, text in rules), "COMMIT"]
     return "\n".join(lines) + "\n" if lines else ""
-
-
-def spoof_rules(item: Attachment) -> Iterator[str]:
-    """A guest uses its own MAC and IP addresses only (ebtables); no other protocols, no VLAN tags."""
-    tap = f"-i {item.tap}"
-    yield f"{tap} -s ! {item.mac} -j DROP"
-    yield f"{tap} -p ARP --arp-mac-src ! {item.mac} -j DROP"
-    yield f"{tap} -p ARP --arp-ip-src ! {item.address} -j DROP"
-    yield f"{tap} -p ARP -j RETURN"
-    yield f"{tap} -p IPv4 --ip-src 0.0.0.0 --ip-proto udp --ip-dport 67 -j RETURN"
-    yield f"{tap} -p IPv4 --ip-src ! {item.address} -j DROP"
-    yield f"{tap} -p IPv4 -j RETURN"
-    if item.address6:
-        yield f"{tap} -p IPv6 --ip6-src {item.address6} -j RETURN"
-    yield f"{tap} -j DROP"
-
-
-def render_bridge(prefix: str, items: Sequence[Attachment], missing: Sequence[str]) -> str:
-    """The input of ``ebtables-restore --noflush`` for the anti-spoofing chain."""
-    lines = ["*filter", f":{prefix}-SPOOF RETURN"]
-    lines += [f"-A {chain} -j {prefix}-SPOOF" for chain in missing]
-    lines += [f"-A {prefix}-SPOOF {rule}" for item in items for rule in spoof_rules(item)]
-    return "\n".join(lines) + "\n"
 
 
 def run(name: str, *arguments: str, text: str = "") -> str:
@@ -157,7 +159,8 @@ def run(name: str, *arguments: str, text: str = "") -> str:
     """
     program = find_program(name)
     if not program:
-        raise HostError(f"{name} is not installed", code="network.tool", hint="install it: apt install iptables")
+        package = "nftables" if name == "nft" else "iptables"
+        raise HostError(f"{name} is not installed", code="network.tool", hint=f"install it: apt install {package}")
     done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise HostError(f"{name} refused the network rules: {done.stderr.strip()[:400]}", code="network.rules",
@@ -165,36 +168,38 @@ def run(name: str, *arguments: str, text: str = "") -> str:
     return done.stdout
 
 
-def present_jumps(prefix: str) -> list[Rule]:
-    """Our jumps that stand in the built-in chains now."""
-    found = []
-    for table in CHAINS:
-        lines = run("iptables-save", "-t", table).splitlines()
-        found += [(where, chain, text) for where, chain, text in JUMPS
-                  if where == table and f"-A {chain} {text.format(prefix)}" in lines]
-    return found
+def present_jumps(prefix: str, saved: str) -> list[Rule]:
+    """Our jumps in what iptables-save printed, among the built-in chains' rules."""
+    lines = set(saved.splitlines())
+    return [jump for jump in JUMPS if f"-A {jump[1]} {jump[2].format(prefix)}" in lines]
 
 
-def apply(prefix: str, networks: Sequence[Network], items: Sequence[Attachment]) -> None:
-    """Make the rules what ``networks`` and ``items`` need; with no network left, nothing of ours stays."""
-    present = present_jumps(prefix)
-    if not networks:
-        if present:
-            run("iptables-restore", "--noflush", "-w", "10", text=render_removal(prefix, present))
-        _remove_bridge(prefix)
+def complete(prefix: str, rules: Sequence[Rule], saved: str) -> bool:
+    """Whether every jump and as many rules as there should be are in what iptables-save printed. Pure.
+
+    Docker, ufw and firewalld write their own chains; what a flush or a reload takes away is whole chains.
+    """
+    counts: dict[str, int] = {}
+    for line in saved.splitlines():
+        if line.startswith(f"-A {prefix}-"):
+            chain = line.split(" ", 2)[1]
+            counts[chain] = counts.get(chain, 0) + 1
+    wanted: dict[str, int] = {}
+    for rule in rules:
+        wanted[f"{prefix}-{rule[1]}"] = wanted.get(f"{prefix}-{rule[1]}", 0) + 1
+    return counts == wanted and len(present_jumps(prefix, saved)) == len(JUMPS)
+
+
+def apply(prefix: str, networks: Sequence[Network], items: Sequence[Attachment], *, six: bool = False) -> None:
+    """Make one family's rules what ``networks`` and ``items`` need; with no network left, nothing of ours stays."""
+    tool = "ip6tables" if six else "iptables"
+    saved = run(f"{tool}-save")
+    present = present_jumps(prefix, saved)
+    if any(not six or network.get("subnet6") for network in networks):
+        missing = [jump for jump in JUMPS if jump not in present]
+        text = render(prefix, all_rules(prefix, networks, items, six=six), missing)
+    elif f":{prefix}-" in saved:
+        text = render_removal(prefix, present)
+    else:
         return
-    missing = [jump for jump in JUMPS if jump not in present]
-    run("iptables-restore", "--noflush", "-w", "10", text=render(prefix, networks, items, missing))
-    saved = run("ebtables-save")
-    lacking = [chain for chain in ("INPUT", "FORWARD") if f"-A {chain} -j {prefix}-SPOOF" not in saved]
-    run("ebtables-restore", "--noflush", text=render_bridge(prefix, items, lacking))
-
-
-def _remove_bridge(prefix: str) -> None:
-    saved = run("ebtables-save") if find_program("ebtables-save") else ""
-    if f"{prefix}-SPOOF" in saved:
-        for chain in ("INPUT", "FORWARD"):
-            if f"-A {chain} -j {prefix}-SPOOF" in saved:
-                run("ebtables", "-D", chain, "-j", f"{prefix}-SPOOF")
-        run("ebtables", "-F", f"{prefix}-SPOOF")
-        run("ebtables", "-X", f"{prefix}-SPOOF")
+    run(f"{tool}-restore", "--noflush", "-w", "10", text=text)

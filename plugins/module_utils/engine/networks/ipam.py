@@ -6,7 +6,7 @@ keeps its address; what removed VMs had is handed out again.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, UsageError
@@ -46,6 +46,40 @@ def choose(network: Network, taken: Collection[int], *, wanted: str = "", before
                         hint="remove VMs, or use a larger subnet")
 
 
+def choose6(network: Network, address: str, taken: Collection[str], *, wanted: str = "", before: str = "") -> str:
+    """The IPv6 address beside an IPv4 one: the wanted one, else the one before, else the subnet's prefix with the IPv4
+    address in its low bits, else the next free one; empty where the network has no IPv6. Pure.
+
+    :raises UsageError: code ``ipam.outside``;  :raises ConflictError: code ``ipam.taken``
+    """
+    if not network.get("subnet6"):
+        if wanted:
+            raise UsageError(f"{wanted}: network {network.name} has no IPv6", code="ipam.outside",
+                             hint="create the network with subnet6")
+        return ""
+    subnet = ipaddress.IPv6Network(network.get("subnet6"))
+    reserved = {str(subnet.network_address), network.gateway6}  # the first one is the routers' anycast: RFC 4291, 2.6.1
+    if wanted:
+        one = str(ipaddress.IPv6Interface(wanted).ip)
+        if ipaddress.IPv6Address(one) not in subnet or one in reserved:
+            raise UsageError(f"{wanted} is not an address for VMs in network {network.name} ({subnet})",
+                             code="ipam.outside")
+        if one in taken:
+            raise ConflictError(f"{wanted} is in use in network {network.name}", code="ipam.taken",
+                                hint="choose another address, or leave it out")
+        return one
+    blocked = reserved.union(taken)
+    if before and before not in blocked and ipaddress.IPv6Address(before) in subnet:
+        return before
+    start = int(ipaddress.IPv4Address(address)) % subnet.num_addresses
+    for step in range(min(len(blocked) + 1, subnet.num_addresses)):
+        one = str(subnet.network_address + (start + step) % subnet.num_addresses)
+        if one not in blocked:
+            return one
+    raise ConflictError(f"network {network.name} has no free address left in {subnet}", code="ipam.full",
+                        hint="remove VMs, or use a larger subnet6")
+
+
 def number(address: str) -> int:
     """An IPv4 address as a number."""
     a, b, c, d = address.split(".")
@@ -59,18 +93,20 @@ def leases(root: Root, name: str) -> Leases:
 
 
 def acquire(root: Root, network: Network, key: str, lease: Mapping[str, Any], *, wanted: str = "",
-            complete: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> dict[str, Any]:
-    """Give ``key`` an address and remember the lease; leases of VMs that are gone are dropped on the way.
+            wanted6: str = "") -> dict[str, Any]:
+    """Give ``key`` its addresses and remember the lease; leases of VMs that are gone are dropped on the way.
 
-    :param complete: adds what follows from the address
+    :raises ConflictError: code ``ipam.taken``, ``ipam.full``;  :raises UsageError: code ``ipam.outside``
     """
     with lock(directory(root, network.name) / "lock", timeout=30):
         known = {other: item for other, item in leases(root, network.name).items()
                  if other == key or (root.vms / other.partition("/")[0]).is_dir()}
-        before = known.pop(key, {}).get("address", "")
+        before = known.pop(key, {})
         taken = {number(item["address"]) for item in known.values()}
-        address = choose(network, taken, wanted=wanted, before=before)
-        known[key] = complete({**lease, "address": address})
+        address = choose(network, taken, wanted=wanted, before=before.get("address", ""))
+        taken6 = {item.get("address6", "") for item in known.values()}
+        address6 = choose6(network, address, taken6, wanted=wanted6, before=before.get("address6", ""))
+        known[key] = {**lease, "address": address, "address6": address6}
         write_json(directory(root, network.name) / "leases.json", known)
     return known[key]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewalld
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json, write_bytes, write_json
@@ -46,7 +47,7 @@ def commands(network: Network) -> Iterator[str]:
     yield f"address add {network.gateway}/{network.prefix} dev {bridge}"
     if network.get("subnet6"):
         subnet6 = ipaddress.ip_network(network.get("subnet6"))
-        yield f"-6 address add {subnet6.network_address + 1}/{subnet6.prefixlen} dev {bridge} nodad"
+        yield f"address add {network.gateway6}/{subnet6.prefixlen} dev {bridge} nodad"
     yield f"link set dev {bridge} up"
     vxlan = network.get("vxlan")
     if vxlan:
@@ -74,11 +75,20 @@ def up(root: Root, network: Network) -> None:
         for remote in (network.get("vxlan") or {}).get("remotes", []):
             _tool("bridge", "fdb", "append", "00:00:00:00:00:00", "dev", vxlan_name(network), "dst", remote)
         _sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1
-        _sysctl("net/ipv4/ip_forward", "1")
-        if network.get("subnet6"):
-            _sysctl("net/ipv6/conf/all/forwarding", "1")
+    firewalld.admit(network.bridge)
+    _sysctl("net/ipv4/ip_forward", "1")  # each time: firewalls and sysctl files set it back
+    if network.get("subnet6"):
+        _sysctl("net/ipv6/conf/all/forwarding", "1")
     if network.get("dns") and not server_running(root, network):
         _start_server(root, network)
+
+
+def whole(root: Root, network: Network) -> bool:
+    """Whether the bridge, forwarding and the name server are there."""
+    if not is_up(network) or (network.get("dns") and not server_running(root, network)):
+        return False
+    forwards = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+    return forwards and firewalld.admitted(network.bridge)
 
 
 def down(root: Root, network: Network) -> None:
@@ -87,6 +97,7 @@ def down(root: Root, network: Network) -> None:
 
     stop_server(root, network)
     shutil.rmtree(run_directory(root, network), ignore_errors=True)
+    firewalld.forget(network.bridge)
     lines = [f"link delete {name}" for name in (vxlan_name(network), network.bridge)
              if exists(name)]
     if lines:
@@ -140,7 +151,8 @@ def server_arguments(root: Root, network: Network) -> list[str]:
     """dnsmasq's command line: names from one file per VM, everything else from the host's own resolver. Pure."""
     home = run_directory(root, network)
     subnet = ipaddress.ip_network(network.subnet)
-    words = ["--conf-file=/dev/null", "--no-hosts", "--bind-interfaces", f"--listen-address={network.gateway}",
+    six = [f"--listen-address={network.gateway6}"] if network.gateway6 else []
+    words = [*six, "--conf-file=/dev/null", "--no-hosts", "--bind-interfaces", f"--listen-address={network.gateway}",
              "--except-interface=lo", f"--pid-file={home}/pid", f"--hostsdir={home}/hosts",
              f"--dhcp-hostsdir={home}/dhcp", f"--dhcp-range={subnet.network_address},static,{subnet.netmask},12h",
              f"--dhcp-option=option:router,{network.gateway}", f"--dhcp-option=option:dns-server,{network.gateway}",
@@ -163,8 +175,9 @@ def _start_server(root: Root, network: Network) -> None:
     for path in (home, home / "hosts", home / "dhcp"):
         path.mkdir(mode=0o755, exist_ok=True)
         path.chmod(0o755)
-    write_bytes(home / "hosts" / "gateway", f"{network.gateway} gateway.{network.name} host.uni.internal\n".encode(),
-                mode=0o644)
+    names = f"gateway.{network.name} host.uni.internal\n"
+    lines = [f"{address} {names}" for address in (network.gateway, network.gateway6) if address]
+    write_bytes(home / "hosts" / "gateway", "".join(lines).encode(), mode=0o644)
     done = subprocess.run([program, *server_arguments(root, network)], capture_output=True, text=True, timeout=30,
                           check=False)
     if done.returncode:
@@ -196,12 +209,17 @@ def _sysctl(name: str, value: str) -> None:
         raise HostError(f"cannot set {path}: {error.strerror}", code="network.sysctl") from error
 
 
-def host_subnets() -> list[str]:
-    """The IPv4 subnets that this host has routes for."""
+def host_subnets(*, six: bool = False) -> list[tuple[str, str]]:
+    """The subnets that this host has routes for, and the interface of each; not the default route."""
     program = find_program("ip")
     if not program:
         return []
-    done = subprocess.run([program, "-4", "route", "show", "table", "main"], capture_output=True, text=True, timeout=30,
-                          check=False)
-    words = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
-    return [word for word in words if word[0].isdigit()]
+    done = subprocess.run([program, "-6" if six else "-4", "route", "show", "table", "main"], capture_output=True,
+                          text=True, timeout=30, check=False)
+    found = []
+    for words in (line.split() for line in done.stdout.splitlines()):
+        words = words[1:] if words[:1] in (["unreachable"], ["blackhole"], ["prohibit"]) else words
+        device = words[words.index("dev") + 1] if "dev" in words[:-1] else ""
+        if words and words[0] != "default" and words[0][0] in "0123456789abcdef":
+            found.append((words[0], device))
+    return found

@@ -21,8 +21,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.units import che
 
 RESERVED = frozenset({"none", "user", "host", "tap"})
 DEFAULTS: Mapping[str, Any] = {"internal": False, "dns": True, "isolated": False, "host_access": False, "mtu": 1500,
-                               "labels": {}, "vxlan": {}, "subnet6": ""}
-LIVE = frozenset({"labels", "internal", "isolated", "host_access", "dns"})
+                               "labels": {}, "vxlan": {}, "subnet6": "", "gateway6": "", "masquerade6": False}
+LIVE = frozenset({"labels", "internal", "isolated", "host_access", "dns", "masquerade6"})
 POOL = ipaddress.ip_network("10.89.0.0/16")  # /24 subnets are taken from here when none is given
 OPTIONS = ("subnet", "gateway", "ip_range", "subnet6", *DEFAULTS)
 
@@ -69,6 +69,13 @@ class Network:
         return self.values.get(key, DEFAULTS.get(key))
 
     @property
+    def gateway6(self) -> str:
+        """The host's IPv6 address in the network; empty when it has no IPv6."""
+        if not self.get("subnet6"):
+            return ""
+        return str(self.get("gateway6") or ipaddress.IPv6Network(self.get("subnet6")).network_address + 1)
+
+    @property
     def prefix(self) -> int:
         """Length of the subnet's prefix in bits."""
         return ipaddress.ip_network(self.subnet).prefixlen
@@ -76,7 +83,8 @@ class Network:
     def to_dict(self) -> dict[str, Any]:
         """The network as plain data."""
         return {"name": self.name, "bridge": self.bridge, "subnet": self.subnet, "gateway": self.gateway,
-                **{key: self.get(key) for key in DEFAULTS}, "ip_range": self.values.get("ip_range", "")}
+                **{key: self.get(key) for key in DEFAULTS}, "gateway6": self.gateway6,
+                "ip_range": self.values.get("ip_range", "")}
 
 
 def tag(root: Root) -> str:
@@ -124,7 +132,8 @@ def plan_network(spec: NetworkSpec, observed: Network | None, users: Iterable[st
                             {"state": "present", **spec.values}),))
     tracker = Tracker()
     for key, value in spec.values.items():
-        before = {"subnet": observed.subnet, "gateway": observed.gateway}.get(key, observed.get(key))
+        before = {"subnet": observed.subnet, "gateway": observed.gateway, "gateway6": observed.gateway6,
+                  "ip_range": observed.values.get("ip_range", "")}.get(key, observed.get(key))
         tracker.compare(key, value, before)
     if not tracker:
         return Plan()
@@ -149,6 +158,13 @@ def build(root: Root, spec: NetworkSpec, observed: Network | None, taken: Iterab
     gateway = values.get("gateway") or str(network.network_address + 1)
     if ipaddress.ip_address(gateway) not in network:
         raise UsageError(f"network {spec.name}: the gateway {gateway} is not in {subnet}", code="network.gateway")
+    if ipaddress.ip_address(gateway) in (network.network_address, network.broadcast_address):
+        raise UsageError(f"network {spec.name}: {gateway} cannot be the gateway of {subnet}", code="network.gateway")
+    gateway6 = values.get("gateway6")
+    if gateway6 and (not values.get("subnet6") or ipaddress.ip_address(gateway6) not in
+                     ipaddress.ip_network(values["subnet6"])):
+        raise UsageError(f"network {spec.name}: the gateway {gateway6} is not in subnet6", code="network.gateway6",
+                         hint="give subnet6 together with gateway6")
     return Network(spec.name, bridge_name(root, spec.name), subnet, gateway, values)
 
 
@@ -166,10 +182,12 @@ def choose_subnet(taken: Iterable[str]) -> str:
 
 def _normalise(key: str, value: Any) -> Any:
     try:
+        if key in ("ip_range", "subnet6", "gateway6") and not value:
+            return ""  # none
         if key in ("subnet", "ip_range", "subnet6"):
             return str(ipaddress.ip_network(str(value)))
-        if key == "gateway":
-            return str(ipaddress.ip_address(str(value)))
+        if key in ("gateway", "gateway6"):
+            return str(ipaddress.IPv4Address(str(value)) if key == "gateway" else ipaddress.IPv6Address(str(value)))
         if key == "mtu":
             if not 576 <= int(value) <= 65535:
                 raise ValueError("from 576 to 65535")
@@ -202,9 +220,12 @@ def _check_addresses(name: str, values: Mapping[str, Any]) -> None:
     if subnet is not None and (subnet.version != 4 or subnet.prefixlen > 30):
         raise UsageError(f"network {name}: the subnet {subnet} has no room for VMs", code="network.subnet",
                          hint="use an IPv4 subnet from /8 to /30; subnet6 is for IPv6")
-    inside = ipaddress.ip_network(values["ip_range"]) if "ip_range" in values else None
+    inside = ipaddress.ip_network(values["ip_range"]) if values.get("ip_range") else None
     if inside is not None and (subnet is None or inside.version != 4 or not inside.subnet_of(subnet)):
         raise UsageError(f"network {name}: ip_range {inside} is not inside the subnet", code="network.ip_range",
                          hint="give subnet together with ip_range")
-    if "subnet6" in values and ipaddress.ip_network(values["subnet6"]).version != 6:
-        raise UsageError(f"network {name}: subnet6 is not IPv6", code="network.subnet6")
+    if values.get("subnet6"):
+        subnet6 = ipaddress.ip_network(values["subnet6"])
+        if subnet6.version != 6 or subnet6.prefixlen > 120 or subnet6.is_link_local or subnet6.is_multicast:
+            raise UsageError(f"network {name}: subnet6 is not an IPv6 subnet with room for VMs", code="network.subnet6",
+                             hint="use one such as fd00:89::/64")

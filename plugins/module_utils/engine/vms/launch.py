@@ -110,8 +110,6 @@ def _network_records(root: Root, vm: Vm, attached: list[Attached]) -> Iterator[t
     from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
 
     attachment.sync(root, starting=vm.id)
-    for command in attachment.cleanup(root, vm, attached):
-        yield "cleanup", json.dumps(command)
     for item in attached:
         for path in item.gone:
             yield "gone", path
@@ -127,8 +125,9 @@ def publish(root: Root, vm: Vm) -> None:
     network = effective(vm.values, "networks")[number]
     mac = network.get("mac") or mac_address(vm.id, number)
     attached = attachment.attach(root, vm, number, network, mac, vm.runtime["ports"])
+    vm.runtime["addresses"] = [dict(attached.record) if item["interface"] == attached.record["interface"] else item
+                               for item in vm.runtime["addresses"]]
     attachment.sync(root, starting=vm.id)
-    attachment.cleanup(root, vm, [attached])
 
 
 def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
@@ -144,6 +143,8 @@ def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
     if vm.runtime.get("addresses"):
         from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
 
+        for command in attachment.cleanup(root, vm):
+            yield "cleanup", json.dumps(command)
         for key, command in attachment.shaping(vm):
             yield key, json.dumps(command)
     check = values.get("health_check")
@@ -159,7 +160,7 @@ def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
 
 
 LIVE_KEYS = frozenset({"id", "name", "facts", "restart", "log_size", "log_files", "events", "health", "remove",
-                       "unlink", "rmdir", "setup", "takedown"})
+                       "unlink", "rmdir", "cleanup", "setup", "takedown"})
 
 
 def rewrite_policies(root: Root, vm: Vm) -> None:
