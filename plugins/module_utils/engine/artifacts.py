@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ansible_collections.uni.engine.plugins.module_utils.engine import signing
+from ansible_collections.uni.engine.plugins.module_utils.engine import kernels, signing
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     NotFoundError,
     UsageError,
@@ -353,3 +353,34 @@ def keeper(root: Root, text: str, *, create: bool = False) -> Iterator[Keeper]:
     repository = parse_reference(f"{host if '.' in host or ':' in host else f'{host}:443'}/{repository}").repository
     with registries.open_client(root, f"{scheme}{colon}{host}") as client:
         yield Repository(client, repository)
+
+
+def versions(root: Root, source: str) -> tuple[str, ...]:
+    """The releases that a source has, the newest first; tags that are no versions are left out."""
+    with keeper(root, source) as place:
+        tags = place.tags()
+    found = []
+    for tag in tags:
+        try:
+            found.append((kernels.version_key(tag), tag))
+        except UsageError:
+            continue
+    return tuple(tag for _key, tag in sorted(found, reverse=True))
+
+
+def chosen_source(remembered: Path, named: str | None, kind: str) -> str:
+    """The source that was named, which is remembered in a file of this host, else the one that was used last.
+
+    :param kind: what comes from it: ``kernel`` or ``client``
+    :raises UsageError: code ``<kind>.no_source``
+    """
+    if named:
+        text = str(Path(named).expanduser().absolute()) if named.startswith((".", "~")) else named
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(remembered, text.encode() + b"\n", mode=0o644)
+        return text
+    try:
+        return remembered.read_text().strip()
+    except FileNotFoundError:
+        raise UsageError(f"it is not known where releases of the {kind} come from", code=f"{kind}.no_source",
+                         hint="name a source once with --from") from None

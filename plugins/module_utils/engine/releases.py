@@ -13,7 +13,6 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     NotFoundError,
     StateError,
     UniError,
-    UsageError,
     VerifyError,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.kernels import KernelRelease
@@ -95,19 +94,11 @@ def publish(root: Root, directory: Path, target: str, *, key: Path | None) -> tu
 
 def offer(root: Root, source: str) -> Offer:
     """What ``source`` offers, the newest first."""
-    with artifacts.keeper(root, source) as place:
-        tags = place.tags()
-    versions = []
-    for tag in tags:
-        try:
-            versions.append((kernels.version_key(tag), tag))
-        except UsageError:
-            continue
     try:
         current = kernels.default(root).version
     except NotFoundError:
         current = None
-    return Offer(source, current, tuple(tag for _key, tag in sorted(versions, reverse=True)))
+    return Offer(source, current, artifacts.versions(root, source))
 
 
 def pull(

@@ -10,7 +10,6 @@ from ansible_collections.uni.engine.plugins.module_utils.engine import artifacts
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     NotFoundError,
     StateError,
-    UsageError,
     VerifyError,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Plan
@@ -34,15 +33,7 @@ def publish(root: Root, collection: Path, version: str, target: str, *, key: Pat
 
 def offer(root: Root, source: str, current: str | None) -> Offer:
     """What ``source`` offers to a client of the version ``current``."""
-    with artifacts.keeper(root, source) as place:
-        tags = place.tags()
-    versions = []
-    for tag in tags:
-        try:
-            versions.append((kernels.version_key(tag), tag))
-        except UsageError:
-            continue
-    return Offer(source, current, tuple(tag for _key, tag in sorted(versions, reverse=True)))
+    return Offer(source, current, artifacts.versions(root, source))
 
 
 def upgrade(root: Root, prefix: Path, source: str, version: str, *, keys: Mapping[str, signing.PublicKey] | None = None,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui
 from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import format_size
 
 
@@ -86,20 +85,9 @@ def _source(parser: argparse.ArgumentParser) -> None:
 
 def _chosen(args: argparse.Namespace, ui: Ui) -> str:
     """The source that was named, else the one that was used last on this host."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.records import write_bytes
+    from ansible_collections.uni.engine.plugins.module_utils.engine import artifacts
 
-    remembered = ui.root.kernels / "source"
-    if args.source:
-        text = str(args.source)
-        if text.startswith((".", "~")):
-            text = str(Path(text).expanduser().absolute())
-        write_bytes(remembered, text.encode() + b"\n", mode=0o644)
-        return text
-    try:
-        return remembered.read_text().strip()
-    except FileNotFoundError:
-        raise UsageError("it is not known where releases come from", code="kernel.no_source",
-                         hint="name a source once with --from") from None
+    return artifacts.chosen_source(ui.root.kernels / "source", args.source, "kernel")
 
 
 def kernel_check_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,8 @@ import argparse
 from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put
-from ansible_collections.uni.engine.plugins.module_utils.engine import client, upgrades
+from ansible_collections.uni.engine.plugins.module_utils.engine import artifacts, client, upgrades
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError, UsageError
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import write_bytes
 
 _TREE = Path(__file__).resolve().parents[4]  # .../ansible_collections/uni/engine
 
@@ -31,18 +30,7 @@ def _prefix(args: argparse.Namespace) -> Path:
 
 
 def _chosen(args: argparse.Namespace, ui: Ui) -> str:
-    remembered = ui.root.directory("cache").parent / "client-source"
-    if args.source:
-        text = str(args.source)
-        if text.startswith((".", "~")):
-            text = str(Path(text).expanduser().absolute())
-        write_bytes(remembered, text.encode() + b"\n", mode=0o644)
-        return text
-    try:
-        return remembered.read_text().strip()
-    except FileNotFoundError:
-        raise UsageError("it is not known where releases of uni come from", code="client.no_source",
-                         hint="name a source once with --from") from None
+    return artifacts.chosen_source(ui.root.path / "client-source", args.source, "client")
 
 
 def upgrade_arguments(parser: argparse.ArgumentParser) -> None:
