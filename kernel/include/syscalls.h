@@ -92,6 +92,14 @@ long sys_fstatfs(struct regs *r) WEAK;
 long sys_getdents(struct regs *r) WEAK;
 long sys_getdents64(struct regs *r) WEAK;
 long sys_mount(struct regs *r) WEAK;
+long sys_mq_open(struct regs *r) WEAK;
+long sys_mq_unlink(struct regs *r) WEAK;
+long sys_mq_timedsend(struct regs *r) WEAK;
+long sys_mq_timedreceive(struct regs *r) WEAK;
+long sys_mq_notify(struct regs *r) WEAK;
+long sys_mq_getsetattr(struct regs *r) WEAK;
+long sys_process_vm_readv(struct regs *r) WEAK;
+long sys_process_vm_writev(struct regs *r) WEAK;
 long sys_umount2(struct regs *r) WEAK;
 long sys_pivot_root(struct regs *r) WEAK;
 
