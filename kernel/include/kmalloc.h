@@ -11,6 +11,7 @@ void *krealloc(void *p, size_t size);
 void kfree(void *p);                           // NULL is fine
 size_t ksize(const void *p);
 char *kstrdup(const char *s);
+void kmalloc_drain(void);                      // gives back what is kept for the next kmalloc; threads and softirqs
 
 // Virtually contiguous kernel memory of any size, page granular, with an unmapped guard page after it.
 void *vmalloc(size_t size);

@@ -96,11 +96,11 @@ static inline bool policy_realtime(u32 policy) { return policy == POLICY_FIFO ||
 #define NR_CPUS 1
 extern struct cpu cpus[NR_CPUS];        // sched/thread.c; arch points each CPU's GS base at its own before anything else runs
 
+// With one CPU its place is known when the kernel is linked; GS points there too, for entry.S.
 static inline struct cpu *this_cpu(void)
 {
-    struct cpu *c;
-    __asm__ volatile("movq %%gs:24, %0" : "=r"(c));
-    return c;
+    _Static_assert(NR_CPUS == 1, "more CPUs find their own by %gs:24");
+    return &cpus[0];
 }
 
 static inline struct thread *current(void)
@@ -148,8 +148,13 @@ struct waiter {
 void waitq_init(struct waitq *q);
 void waitq_add(struct waitq *q, struct waiter *w);        // w->thread/fn already set
 void waitq_del(struct waiter *w);                         // harmless when it is on no queue
-void waitq_wake(struct waitq *q, u32 events);             // all that are not exclusive and one that is; 0 = any event
 void waitq_wake_n(struct waitq *q, u32 events, unsigned n);
+// All that are not exclusive and one that is; 0 = any event. Mostly nobody waits.
+static inline void waitq_wake(struct waitq *q, u32 events)
+{
+    if (!list_empty(&q->waiters))
+        waitq_wake_n(q, events, 1);
+}
 void waitq_wake_all(struct waitq *q);
 
 // The pattern, which has no lost wake-ups because prepare comes before the test:

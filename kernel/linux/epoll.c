@@ -385,16 +385,45 @@ static bool list_ready(struct epoll *ep)
     return !list_empty(&ep->ready);
 }
 
-// After an event was reported: oneshot disarms, level-triggered stays on the list until it is seen to be empty.
+#define HARVEST 16                  // events asked for and written at a time
+
+// After an event was reported: oneshot disarms, level-triggered stays on the list until it is seen to be empty. ready_lock held.
 static void item_reported(struct epitem *it)
 {
-    struct epoll *ep = it->ep;
-    u64 flags = spin_lock_irqsave(&ep->ready_lock);
     if (it->events & EP_ONESHOT)
         it->events &= EP_PRIVATE;
     else if (!(it->events & EP_ET))
         item_ready(it);
-    spin_unlock_irqrestore(&ep->ready_lock, flags);
+}
+
+// Takes items off `batch` until `max` of them have something to tell. Those and their events; how many.
+static u32 ask(struct epoll *ep, struct list *batch, u32 max, struct epitem **item, struct event_k *ev)
+{
+    u32 n = 0;
+    while (n < max && !list_empty(batch)) {
+        u32 k = 0, kept = n;
+        u64 flags = spin_lock_irqsave(&ep->ready_lock);
+        for (struct list *l; n + k < max && (l = list_pop(batch)); k++)
+            item[n + k] = list_entry(l, struct epitem, ready_node);
+        spin_unlock_irqrestore(&ep->ready_lock, flags);
+        for (u32 i = n; i < n + k; i++) {
+            u32 events = item_poll(item[i], NULL);
+            if (!events)
+                continue;
+            ev[kept] = (struct event_k){ events, item[i]->data };
+            item[kept++] = item[i];
+        }
+        n = kept;
+    }
+    return n;
+}
+
+// Puts items back to the front of a list, unless they have come to another in the meantime. ready_lock held.
+static void put_back(struct list *to, struct epitem **item, u32 n)
+{
+    while (n-- > 0)
+        if (list_empty(&item[n]->ready_node))
+            list_unshift(to, &item[n]->ready_node);
 }
 
 // Takes what is ready now into the user's array. ep->lock held. The number of events, or -EFAULT when not even one could be written.
@@ -409,26 +438,21 @@ static long harvest(struct epoll *ep, uptr to, int max)
     }
     spin_unlock_irqrestore(&ep->ready_lock, flags);
     long n = 0;
-    while (n < max) {
+    while (n < max && !list_empty(&batch)) {
+        struct epitem *item[HARVEST];
+        struct event_k ev[HARVEST];
+        u32 k = ask(ep, &batch, (u32)MIN(max - n, (long)HARVEST), item, ev);
+        u32 done = (u32)(copy_to_user_partial(to + (u64)n * sizeof(ev[0]), ev, k * sizeof(ev[0])) / sizeof(ev[0]));
         flags = spin_lock_irqsave(&ep->ready_lock);
-        struct list *l = list_pop(&batch);
+        for (u32 i = 0; i < done; i++)
+            item_reported(item[i]);
+        put_back(&batch, item + done, k - done);
         spin_unlock_irqrestore(&ep->ready_lock, flags);
-        if (!l)
-            break;
-        struct epitem *it = list_entry(l, struct epitem, ready_node);
-        struct event_k ev = { item_poll(it, NULL), it->data };
-        if (!ev.events)
-            continue;
-        if (copy_to_user(to + (u64)n * sizeof(ev), &ev, sizeof(ev))) {
-            flags = spin_lock_irqsave(&ep->ready_lock);
-            if (list_empty(&it->ready_node))
-                list_unshift(&batch, &it->ready_node);
-            spin_unlock_irqrestore(&ep->ready_lock, flags);
+        n += done;
+        if (done < k) {
             n = n ? n : -EFAULT;
             break;
         }
-        item_reported(it);
-        n++;
     }
     flags = spin_lock_irqsave(&ep->ready_lock);
     for (struct list *l; (l = batch.prev) != &batch;) {     // what did not fit goes back to the front

@@ -7,6 +7,7 @@
 #include "mm_priv.h"
 #include "page.h"
 #include "printk.h"
+#include "sched.h"
 #include "spinlock.h"
 
 static const u16 sizes[] = { 16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 672, 816, 1024, 1360, 2048 };
@@ -18,6 +19,15 @@ static spinlock_t lock = SPINLOCK_INIT;     // guards all below and the insides 
 static u32 partial[NR_CLASSES];             // frame of the first slab with a free block; chained by page.next/prev
 static u64 nr_pages;
 static u8 class_of[2048 / 16 + 1];
+static u32 reciprocal[NR_CLASSES];          // 2^26 / size, rounded up: exact for every offset in a page
+
+// Blocks that were just freed, to be taken again without the lock: turning interrupts on is dear on an emulated CPU, and a packet
+// takes and frees several. Threads and softirqs only, softirqs off; they count as in use in their slabs.
+#define MAGAZINE 4
+static struct {
+    u32 n;
+    void *block[MAGAZINE];
+} magazine[NR_CLASSES];
 
 u64 kmalloc_pages(void) { return nr_pages; }
 
@@ -28,6 +38,8 @@ void kmalloc_init(void)
             c++;
         class_of[i] = (u8)c;
     }
+    for (unsigned c = 0; c < NR_CLASSES; c++)
+        reciprocal[c] = ((1u << 26) + sizes[c] - 1) / sizes[c];
 }
 
 static u32 frame(const struct page *p) { return (u32)(page_pa(p) >> PAGE_SHIFT); }
@@ -84,9 +96,56 @@ static void *slab_take(u32 class)
     return block;
 }
 
+// An interrupt that came in between left its softirq to us.
+static void magazine_done(struct cpu *c)
+{
+    if (--c->bh_count == 0 && unlikely(c->softirq_pending) && irqs_enabled())
+        softirq_run();
+}
+
+static void *magazine_get(u32 class)
+{
+    struct cpu *c = this_cpu();
+    void *b = NULL;
+    if (c->irq_count)
+        return NULL;
+    c->bh_count++;
+    __asm__ volatile("" ::: "memory");
+    if (magazine[class].n)
+        b = magazine[class].block[--magazine[class].n];
+    __asm__ volatile("" ::: "memory");
+    magazine_done(c);
+    return b;
+}
+
+static bool magazine_put(u32 class, void *b)
+{
+    struct cpu *c = this_cpu();
+    if (c->irq_count || magazine[class].n == MAGAZINE)
+        return false;
+    c->bh_count++;
+    __asm__ volatile("" ::: "memory");
+    u32 n = magazine[class].n;
+    if (n < MAGAZINE) {
+        for (u32 i = 0; i < n; i++)
+            if (magazine[class].block[i] == b)
+                panic("kfree(%p): twice", b);
+        magazine[class].block[magazine[class].n++] = b;
+    }
+    __asm__ volatile("" ::: "memory");
+    magazine_done(c);
+    return n < MAGAZINE;
+}
+
 static void *small_alloc(size_t size, unsigned flags)
 {
     u32 class = class_of[(size + 15) / 16];
+    void *spare = magazine_get(class);
+    if (spare) {
+        if (flags & PA_ZERO)
+            memset(spare, 0, sizes[class]);
+        return spare;
+    }
     u64 f = spin_lock_irqsave(&lock);
     while (!partial[class]) {
         spin_unlock_irqrestore(&lock, f);
@@ -141,15 +200,12 @@ void *krealloc(void *b, size_t size)
     return n;
 }
 
-static void small_free(struct page *p, void *b)
+// Back to its slab.
+static void slab_put(struct page *p, void *b)
 {
-    u32 size = sizes[p->order], off = (u32)((u64)b & ~PAGE_MASK);
-    if (off % size || off + size > PAGE_SIZE || !in_use(p))
-        panic("kfree(%p): not the start of a block", b);
+    u32 off = (u32)((u64)b & ~PAGE_MASK);
     u64 f = spin_lock_irqsave(&lock);
     bool was_full = first_free(p) == FREE_END;
-    if (size > 16)
-        ((u64 *)b)[1] = POISON;
     *(u64 *)b = first_free(p);
     set_slab(p, in_use(p) - 1, off);
     if (was_full)
@@ -166,6 +222,25 @@ static void small_free(struct page *p, void *b)
     spin_unlock_irqrestore(&lock, f);
     if (give_back)
         page_put(p);
+}
+
+static void small_free(struct page *p, void *b)
+{
+    u32 class = p->order, size = sizes[class], off = (u32)((u64)b & ~PAGE_MASK);
+    u32 nth = (u32)(((u64)off * reciprocal[class]) >> 26);
+    if (nth * size != off || off + size > PAGE_SIZE || !in_use(p))
+        panic("kfree(%p): not the start of a block", b);
+    if (size > 16)
+        ((u64 *)b)[1] = POISON;
+    if (!magazine_put(class, b))
+        slab_put(p, b);
+}
+
+void kmalloc_drain(void)
+{
+    for (u32 class = 0; class < NR_CLASSES; class++)
+        for (void *b; (b = magazine_get(class));)
+            slab_put(page_from_va(b), b);
 }
 
 void kfree(void *b)

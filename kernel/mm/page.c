@@ -4,6 +4,7 @@
 #include "page.h"
 #include "arch.h"
 #include "bootinfo.h"
+#include "kmalloc.h"
 #include "lib.h"
 #include "mm_priv.h"
 #include "printk.h"
@@ -232,7 +233,10 @@ static size_t shrink_all(size_t pages)
     if (shrinking)
         return 0;
     shrinking = true;
-    size_t got = call_shrinkers(pages);
+    u64 heap = kmalloc_pages();
+    kmalloc_drain();
+    size_t got = heap - kmalloc_pages();
+    got += call_shrinkers(pages);
     if (!got && vm_unmap_idle(pages))
         got = call_shrinkers(pages);
     shrinking = false;

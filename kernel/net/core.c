@@ -36,7 +36,9 @@ void net_lock(void)
 static void flush(void)
 {
     // Packets to ourselves were queued by lwIP; taking them may queue more.
-    netif_poll_all();
+    for (struct netif *n = netif_list; n; n = n->next)
+        if (n->loop_first)
+            netif_poll(n);
     for (struct list *n = netdevs.next; n != &netdevs; n = n->next) {
         struct netdev *d = list_entry(n, struct netdev, node);
         if (d->kick)

@@ -44,8 +44,6 @@ void waitq_del(struct waiter *w)
 
 void waitq_wake_n(struct waitq *q, u32 events, unsigned n)
 {
-    if (list_empty(&q->waiters))
-        return;
     u64 flags = spin_lock_irqsave(&q->lock);
     for (struct list *l = q->waiters.next, *next; l != &q->waiters; l = next) {
         struct waiter *w = list_entry(l, struct waiter, node);
@@ -65,11 +63,6 @@ void waitq_wake_n(struct waitq *q, u32 events, unsigned n)
             break;
     }
     spin_unlock_irqrestore(&q->lock, flags);
-}
-
-void waitq_wake(struct waitq *q, u32 events)
-{
-    waitq_wake_n(q, events, 1);
 }
 
 void waitq_wake_all(struct waitq *q)

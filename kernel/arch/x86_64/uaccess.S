@@ -63,9 +63,23 @@ copy_raw:
     subq $8, %rdx
     cmpq $8, %rdx
     jae 3b
-4:  testq %rdx, %rdx
+4:  testb $4, %dl                   // the last seven bytes at most, without a loop
+    jz 1f
+32: movl (%rsi), %eax
+33: movl %eax, (%rdi)
+    addq $4, %rsi
+    addq $4, %rdi
+    subq $4, %rdx
+1:  testb $2, %dl
+    jz 1f
+34: movw (%rsi), %ax
+35: movw %ax, (%rdi)
+    addq $2, %rsi
+    addq $2, %rdi
+    subq $2, %rdx
+1:  testq %rdx, %rdx
     jz 6f
-5:
+5:                                  // also from a fault above: byte by byte to the exact place
 40: movb (%rsi), %al
 41: movb %al, (%rdi)
     incq %rsi
@@ -75,6 +89,10 @@ copy_raw:
 6:  CLOSE
     movq %rdx, %rax
     ret
+    EX 32b, 5b
+    EX 33b, 5b
+    EX 34b, 5b
+    EX 35b, 5b
     EX 10b, 5b
     EX 11b, 5b
     EX 12b, 5b

@@ -9,6 +9,7 @@
 #include "kmalloc.h"
 #include "mm_priv.h"
 #include "page.h"
+#include "sched.h"
 
 enum { RAM = 8 << 20 };
 char host_ram[RAM] __attribute__((aligned(2 << 20)));
@@ -28,6 +29,8 @@ u64 *pt_lookup(u64 va, int *level)
 }
 size_t vm_unmap_idle(size_t pages) { (void)pages; return 0; }
 bool reclaim_pause(void) { return false; }
+struct cpu cpus[NR_CPUS];
+void softirq_run(void) { }
 void pt_insert_table(u64 va, u64 pa) { (void)va; (void)pa; }
 void panic(const char *fmt, ...) __attribute__((noreturn));
 void panic(const char *fmt, ...) { (void)fmt; longjmp(on_panic, 1); }
@@ -137,6 +140,8 @@ static void heap_random_use(void)
     }
     for (int i = 0; i < N; i++)
         kfree(p[i]);
+    CHECK(kmalloc_pages() <= 90);       // four blocks of each size are kept for the next use
+    kmalloc_drain();
     CHECK(free_pages() + kmalloc_pages() == before);
     CHECK(kmalloc_pages() <= 20);       // one kept slab per size at most
 }
@@ -149,6 +154,14 @@ static void heap_catches_misuse(void)
         kfree(b + 16);
         CHECK(!"a pointer into a block was freed");
     }
+    kfree(b);
+    if (setjmp(on_panic) == 0) {
+        kfree(b);
+        CHECK(!"a block was freed twice");
+    }
+    cpus[0].bh_count = 0;
+    CHECK(kmalloc(100, 0) == b);        // the one just freed, and once only
+    CHECK(kmalloc(100, 0) != b);
     kfree(b);
     CHECK(kmalloc(3u << 20, 0) == NULL);
     char *r = krealloc(NULL, 10);

@@ -10,6 +10,7 @@
 #include "kmalloc.h"
 #include "mm_priv.h"
 #include "page.h"
+#include "sched.h"
 #include "virtio.h"
 
 enum { RAM = 8 << 20 };
@@ -29,6 +30,8 @@ u64 *pt_lookup(u64 va, int *level)
 }
 size_t vm_unmap_idle(size_t pages) { (void)pages; return 0; }
 bool reclaim_pause(void) { return false; }
+struct cpu cpus[NR_CPUS];
+void softirq_run(void) { }
 void pt_insert_table(u64 va, u64 pa) { (void)va; (void)pa; }
 void panic(const char *fmt, ...) __attribute__((noreturn));
 void panic(const char *fmt, ...) { printf("panic: %s\n", fmt); abort(); }

@@ -28,6 +28,10 @@
 #define LWIP_RAND() net_rand()
 #define LWIP_CHKSUM net_checksum
 
+// Instructions instead of calls of functions.
+#define lwip_htons(x) __builtin_bswap16(x)
+#define lwip_htonl(x) __builtin_bswap32(x)
+
 u32 net_rand(void);
 u16 net_checksum(const void *data, int len);
 
