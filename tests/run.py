@@ -217,7 +217,8 @@ def suite_kernel() -> Count:
         + summed("kernel host units", ["make", "-C", "kernel", "host-test"])
         + summed("kernel guest programs", [sys.executable, "tests/kernel/run.py"])
         + summed("kernel in bad weather", [sys.executable, "tests/net/run.py"])
-        + summed("kernel under real servers", [sys.executable, "tests/net/servers.py", "--connections", "500", "epoll", "nginx", "redis"])
+        + summed("kernel through a day", [sys.executable, "tests/net/day.py"])
+        + summed("kernel under real servers", [sys.executable, "tests/net/servers.py", "--connections", "500", "epoll", "nginx", "redis", "rust", "postgres"])
         + check("kernel fuzzers, short form", [sys.executable, "tests/kernel/fuzz.py"])
     )
 

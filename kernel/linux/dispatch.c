@@ -113,7 +113,7 @@ static long missing(u64 nr)
         snprintf(what, sizeof(what), "%s", name);
     else
         snprintf(what, sizeof(what), "system call %lu", (unsigned long)nr);
-    syscall_unsupported(what, "");
+    syscall_unsupported(what, name ? syscall_table[nr].note : "");
     return -ENOSYS;
 }
 

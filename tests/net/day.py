@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 import wire
-from wire import HOST, Weather
+from wire import Weather
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]

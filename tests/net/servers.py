@@ -11,6 +11,7 @@ left out. Needs root (a network namespace with a TAP device), QEMU, e2fsprogs, k
 from __future__ import annotations
 
 import argparse
+import glob
 import http.client
 import json
 import os
@@ -50,6 +51,7 @@ class Server:
     trees: tuple[str, ...] = ()
     memory: int = 64
     wrk: str = ""
+    disk: str = "160M"
     slack: int = 1 << 20        # bytes that the program itself may grow by (garbage collectors, arenas)
 
 
@@ -166,6 +168,46 @@ func main() {
 	log.Fatal(server.ListenAndServeTLS("", ""))
 }
 """
+RUST = """use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{mpsc, Arc, Mutex};
+use std::thread;
+
+fn serve(stream: TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut writer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 {
+        if line == "\\r\\n" {
+            writer.write_all(b"HTTP/1.1 200 OK\\r\\nContent-Length: 13\\r\\n\\r\\nhello, world\\n")?;
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+fn main() {
+    let listener = TcpListener::bind("0.0.0.0:80").expect("bind");
+    let (sender, receiver) = mpsc::channel::<TcpStream>();
+    let receiver = Arc::new(Mutex::new(receiver));
+    for _ in 0..64 {
+        let receiver = Arc::clone(&receiver);
+        thread::spawn(move || loop {
+            let next = receiver.lock().unwrap().recv();
+            match next {
+                Ok(stream) => drop(serve(stream)),
+                Err(_) => return,
+            }
+        });
+    }
+    for stream in listener.incoming() {
+        if let Ok(stream) = stream {
+            sender.send(stream).unwrap();
+        }
+    }
+}
+"""
 PYTHON_TREE = ("/usr/lib/python3.11",)
 
 SERVERS = {
@@ -180,6 +222,7 @@ SERVERS = {
                        ("/usr/lib/lighttpd",), wrk="/index.html"),
     "go": Server("go_server", ("/bin/go_server",), 443, ask_tls, memory=96, slack=24 << 20),
     "go-plain": Server("go_server", ("/bin/go_server",), 80, ask_page, wrk="/", memory=96, slack=24 << 20),
+    "rust": Server("rust_server", ("/bin/rust_server",), 80, ask_page, wrk="/", memory=32),
     "python": Server("/usr/bin/python3.11", ("-m", "http.server", "-d", "/www", "80"), 80, ask_files, trees=PYTHON_TREE, memory=128, slack=4 << 20),
     "asyncio": Server("/usr/bin/python3.11", ("/srv.py",), 80, ask_page, {"srv.py": ASYNCIO}, PYTHON_TREE, 128, wrk="/", slack=4 << 20),
 }
@@ -197,6 +240,11 @@ def built(name: str) -> Path:
     target = BUILD / name
     if name == "epoll_server":
         run("musl-gcc", "-O2", "-static", "-o", target, TOP / "tests/bench/net/epoll_server.c")
+    elif name == "rust_server":
+        compiler = shutil.which("rustc") or str(Path("~/.cargo/bin/rustc").expanduser())
+        source = BUILD / "rust_server.rs"
+        source.write_text(RUST)
+        run(compiler, "-O", "--edition", "2021", "-C", "target-feature=+crt-static", "-o", target, source)
     elif not target.exists():
         source = BUILD / "go_server.go"
         source.write_text(GO)
@@ -234,6 +282,9 @@ def make_disk(server: Server) -> tuple[Path, list[str]]:
         for top in server.trees:
             shutil.copytree(top, tree / top[1:], symlinks=True, ignore=shutil.ignore_patterns("test", "tests", "__pycache__", "idlelib",
                                                                                             "lib2to3", "tkinter", "dist-packages"))
+            owner = Path(top).stat()
+            for path in [tree / top[1:], *(tree / top[1:]).rglob("*")] if owner.st_uid else []:
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
             parts += list(Path(top).rglob("*.so"))
         for part in parts:
             for library in libraries(part):
@@ -246,17 +297,17 @@ def make_disk(server: Server) -> tuple[Path, list[str]]:
         for path, text in server.files.items():
             (tree / path).write_text(text)
         image.unlink(missing_ok=True)
-        run("/sbin/mke2fs", "-q", "-t", "ext2", "-b", "4096", "-d", tree, image, "160M")
+        run("/sbin/mke2fs", "-q", "-t", "ext2", "-b", "4096", "-d", tree, image, server.disk)
     return image, argv
 
 
 class Guest:
     """A guest with a server and its control port."""
 
-    def __init__(self, server: Server, machine: str) -> None:
+    def __init__(self, server: Server, machine: str, *further: str) -> None:
         image, argv = make_disk(server)
         pairs = [f"init={argv[0]}", *(f"arg={word}" for word in argv[1:]), f"ip={GUEST}::{HOST}:255.255.255.0::eth0:off", "uni.tty=0",
-                 "uni.rlimit=nofile:20000:20000", "env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"]
+                 "uni.rlimit=nofile:20000:20000", "env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu", *further]
         (BUILD / "config").write_bytes(b"".join(pair.encode() + b"\0" for pair in pairs))
         for stale in ("console", "control"):
             (BUILD / stale).unlink(missing_ok=True)
@@ -356,6 +407,29 @@ def check(server: Server, options: argparse.Namespace) -> str:
         guest.stop()
 
 
+def refused(machine: str) -> str:
+    """PostgreSQL starts a process for everything: it must say so in one clear line, and end."""
+    program = Path(sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"))[-1])
+    share = Path("/usr/share/postgresql") / program.parts[4]
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:      # the guest's /tmp is another one
+        Path(name).chmod(0o755)
+        data = Path(name) / "data"
+        data.mkdir()
+        os.chown(data, 33, 33)
+        run("setpriv", "--reuid=33", "--regid=33", "--clear-groups", program.parent / "initdb", "-D", data, "-U", "postgres", timeout=120,
+            env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, cwd="/")
+        server = Server(str(program), ("-D", str(data), "-k", "/tmp"), 5432, ask_page,
+                        trees=(str(data), str(share), "/usr/share/zoneinfo", str(program.parents[1] / "lib")), memory=256, disk="320M")
+        guest = Guest(server, machine, "user=33:33")
+        try:
+            guest.process.wait(60)
+        finally:
+            guest.stop()
+    lines = [line for line in guest.console().splitlines() if line.startswith("uni: postgres: ")]
+    assert len(lines) == 1 and "fork" in lines[0], guest.console()
+    return f", refused: {lines[0]}"
+
+
 def make_network() -> None:
     wire.enter_namespace()
     run("ip", "tuntap", "add", "tap0", "mode", "tap", "vnet_hdr")
@@ -363,9 +437,19 @@ def make_network() -> None:
     run("ip", "link", "set", "tap0", "up")
 
 
+def attempt(machine: str) -> tuple[bool, str]:
+    """The refusal, where PostgreSQL is on this machine."""
+    if not glob.glob("/usr/lib/postgresql/*/bin/postgres"):
+        return True, "none postgres: it is not on this machine"
+    try:
+        return True, f"ok   postgres{refused(machine)}"
+    except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        return False, f"FAIL postgres: {error}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("names", nargs="*", choices=[[], *SERVERS])
+    parser.add_argument("names", nargs="*", choices=[[], *SERVERS, "postgres"])
     parser.add_argument("--machine", default="microvm", choices=("microvm", "q35", "pc"))
     parser.add_argument("--connections", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=1)
@@ -385,6 +469,10 @@ def main() -> int:
         except (AssertionError, OSError, RuntimeError, http.client.HTTPException, subprocess.SubprocessError) as error:
             failed += 1
             print(f"FAIL {name}: {error}", flush=True)
+    if not options.names or "postgres" in options.names:
+        good, note = attempt(options.machine)
+        passed, failed = passed + good, failed + (not good)
+        print(note, flush=True)
     print(f"{passed} passed, {failed} failed")
     return failed > 0
 
