@@ -3,36 +3,29 @@
 #include "arch.h"
 #include "boot.h"
 #include "bootinfo.h"
+#include "ksyms.h"
 #include "lib.h"
 #include "page.h"
 #include "printk.h"
 #include "regs.h"
 
-// The symbol table, made by scripts/ksyms.py out of the first link: addresses relative to text_start in ascending order, and
-// one string of NUL-terminated names in the same order. Weak: absent in the first link.
+// Made by scripts/ksyms.py out of the first link. Weak: absent there.
 extern const u32 ksyms_count WEAK;
-extern const u32 ksyms_offset[] WEAK;
-extern const char ksyms_names[] WEAK;
+extern const u16 ksyms_step[] WEAK;
+extern const u8 ksyms_pairs[][2] WEAK;
+extern const u8 ksyms_names[] WEAK;
 
 const char *symbol_name(u64 addr, u64 *offset)
 {
-    if (addr < (u64)text_start || addr >= (u64)text_end || !&ksyms_count || !ksyms_count)
+    static char name[64];
+    if (addr < (u64)text_start || addr >= (u64)text_end || !&ksyms_count)
         return NULL;
-    u32 off = (u32)(addr - (u64)text_start), lo = 0, hi = ksyms_count;
-    while (hi - lo > 1) {
-        u32 mid = (lo + hi) / 2;
-        if (ksyms_offset[mid] <= off)
-            lo = mid;
-        else
-            hi = mid;
-    }
-    if (ksyms_offset[lo] > off)
+    const struct ksyms table = { ksyms_count, ksyms_step, ksyms_pairs, ksyms_names };
+    u32 off = (u32)(addr - (u64)text_start), start;
+    if (!ksyms_find(&table, off, &start, name, sizeof(name)))
         return NULL;
-    const char *s = ksyms_names;
-    for (u32 i = 0; i < lo; i++)
-        s += strlen(s) + 1;
-    *offset = off - ksyms_offset[lo];
-    return s;
+    *offset = off - start;
+    return name;
 }
 
 void print_regs(const struct regs *r)
@@ -44,12 +37,13 @@ void print_regs(const struct regs *r)
     printk(LOG_EMERG, "uni: r13 %016lx  r14 %016lx  r15 %016lx\n", r->r13, r->r14, r->r15);
 }
 
-static void print_frame(u64 rip)
+// `back` is 1 for a return address: behind the last call of a function that never returns, the next one begins.
+static void print_frame(u64 rip, u64 back)
 {
     u64 off;
-    const char *name = symbol_name(rip, &off);
+    const char *name = symbol_name(rip - back, &off);
     if (name)
-        printk(LOG_EMERG, "uni:   %016lx %s+0x%lx\n", rip, name, off);
+        printk(LOG_EMERG, "uni:   %016lx %s+0x%lx\n", rip, name, off + back);
     else
         printk(LOG_EMERG, "uni:   %016lx\n", rip);
 }
@@ -68,12 +62,12 @@ void print_backtrace(u64 rip, u64 rbp)
 {
     printk(LOG_EMERG, "uni: backtrace:\n");
     if (rip)
-        print_frame(rip);
+        print_frame(rip, 0);
     for (int i = 0; i < 24 && frame_ok(rbp); i++) {
         const u64 *f = (const u64 *)rbp;
         if (f[1] < (u64)text_start || f[1] >= (u64)text_end)
             return;
-        print_frame(f[1]);
+        print_frame(f[1], 1);
         if (f[0] <= rbp)
             return;
         rbp = f[0];

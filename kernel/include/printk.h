@@ -18,6 +18,6 @@ void panic(const char *fmt, ...) NORETURN PRINTF_LIKE(1, 2);
 void panic_regs(const struct regs *r, const char *fmt, ...) NORETURN PRINTF_LIKE(2, 3);
 void print_regs(const struct regs *r);
 void print_backtrace(u64 rip, u64 rbp);                 // kernel stack, names from the embedded symbol table
-const char *symbol_name(u64 addr, u64 *offset);         // NULL when addr is not in the kernel's text
+const char *symbol_name(u64 addr, u64 *offset);         // until the next call; NULL when addr is not in the kernel's text
 
 #endif
