@@ -112,32 +112,41 @@ size_t dcache_shrink(size_t n)
     return freed;
 }
 
-// Unmount: unused entries of one file system go. Children go before parents because a parent is unused only after them.
+// Frees the unused entries that match; how many.
+static size_t drop_unused(bool (*match)(const struct path *p, const void *arg), const void *arg)
+{
+    struct list gone = LIST_INIT(gone), *l, *next;
+    size_t n = 0;
+    spin_lock(&dcache_lock);
+    for (l = unused.next; l != &unused; l = next) {
+        next = l->next;
+        struct path *p = list_entry(l, struct path, lru);
+        if (p->refs || !match(p, arg))
+            continue;
+        lru_remove_locked(p);
+        unhash_locked(p);
+        list_push(&gone, &p->lru);
+    }
+    spin_unlock(&dcache_lock);
+    for (; (l = list_pop(&gone)); n++)
+        path_put(free_path(list_entry(l, struct path, lru)));
+    return n;
+}
+
+static bool is_on(const struct path *p, const void *sb)
+{
+    while (p->parent)
+        p = p->parent;
+    return p->inode && p->inode->sb == sb;
+}
+
+static bool is_child(const struct path *p, const void *parent) { return p->parent == parent; }
+
+// Unmount: unused entries of one file system go. A parent is unused only after its children.
 void dcache_drop_sb(struct superblock *sb)
 {
-    bool again = true;
-    while (again) {
-        again = false;
-        spin_lock(&dcache_lock);
-        for (struct list *l = unused.next; l != &unused; l = l->next) {
-            struct path *p = list_entry(l, struct path, lru);
-            struct path *top = p;
-            while (top->parent)
-                top = top->parent;
-            if (p->refs || !top->inode || top->inode->sb != sb)
-                continue;
-            lru_remove_locked(p);
-            unhash_locked(p);
-            spin_unlock(&dcache_lock);
-            struct path *parent = free_path(p);
-            if (parent)
-                path_put(parent);
-            again = true;
-            break;
-        }
-        if (!again)
-            spin_unlock(&dcache_lock);
-    }
+    while (drop_unused(is_on, sb))
+        ;
 }
 
 u32 d_hash(const struct path *parent, const char *name, size_t len)
@@ -203,9 +212,17 @@ struct path *d_add(struct path *parent, const char *name, size_t len, struct ino
 
 void d_set_inode(struct path *p, struct inode *ino) { p->inode = ino; }
 
+// What is remembered of names in a directory that goes would hold the directory, on the disk as well, and is never asked again.
+static void drop_children(struct path *p)
+{
+    if (p->inode && S_ISDIR(p->inode->mode) && p->refs > 1)
+        drop_unused(is_child, p);
+}
+
 void d_delete(struct path *p)
 {
     struct inode *i = NULL;
+    drop_children(p);
     spin_lock(&dcache_lock);
     if (p->refs == 1 && !p->mounted) {          // only the caller: remember that the name is free
         i = p->inode;
@@ -220,6 +237,7 @@ void d_delete(struct path *p)
 
 void d_drop(struct path *p)
 {
+    drop_children(p);
     spin_lock(&dcache_lock);
     unhash_locked(p);
     p->dead = true;

@@ -53,6 +53,10 @@ static int grow(struct mapping *m, u64 index)
         return -ENOMEM;
     struct node *top = m->root;
     while (!covers(top, index)) {
+        if (!top->used) {               // nothing below it: it may as well stand higher
+            top->level++;
+            continue;
+        }
         struct node *n = node_new(top->level + 1);
         if (!n)
             return -ENOMEM;
@@ -64,21 +68,47 @@ static int grow(struct mapping *m, u64 index)
     return 0;
 }
 
+// The nodes on the way to an index, from the root down; how many.
+static unsigned path_to(const struct mapping *m, u64 index, struct node **path)
+{
+    unsigned depth = 0;
+    for (struct node *n = m->root; n; n = n->level ? n->slot[slot_of(index, n->level)] : NULL)
+        path[depth++] = n;
+    return depth;
+}
+
+// Frees the empty nodes at the end of a path: a node that holds nothing would never be found again.
+static void prune(struct mapping *m, u64 index, struct node **path, unsigned depth)
+{
+    while (depth && !path[depth - 1]->used) {
+        kfree(path[--depth]);
+        if (depth) {
+            path[depth - 1]->slot[slot_of(index, path[depth - 1]->level)] = NULL;
+            path[depth - 1]->used--;
+        } else {
+            m->root = NULL;
+        }
+    }
+}
+
 int radix_insert(struct mapping *m, u64 index, struct page *p)
 {
     int err = grow(m, index);
+    if (err)
+        return err;
     struct node *n = m->root;
-    while (!err && n->level) {
+    while (n->level) {
         void **s = &n->slot[slot_of(index, n->level)];
         if (!*s) {
-            if (!(*s = node_new(n->level - 1)))
+            if (!(*s = node_new(n->level - 1))) {
+                struct node *path[MAX_LEVEL + 1];
+                prune(m, index, path, path_to(m, index, path));
                 return -ENOMEM;
+            }
             n->used++;
         }
         n = *s;
     }
-    if (err)
-        return err;
     void **s = &n->slot[slot_of(index, 0)];
     if (*s)
         return -EEXIST;
@@ -94,9 +124,7 @@ void radix_mark(struct mapping *m, u64 index, bool dirty)
     struct node *n = m->root;
     if (!n || !covers(n, index))
         return;
-    unsigned depth = 0;
-    for (; n; n = n->level ? n->slot[slot_of(index, n->level)] : NULL)
-        path[depth++] = n;
+    unsigned depth = path_to(m, index, path);
     if (path[depth - 1]->level)
         return;
     for (unsigned d = depth; d-- > 0;) {
@@ -117,9 +145,7 @@ struct page *radix_remove(struct mapping *m, u64 index)
     struct node *n = m->root;
     if (!n || !covers(n, index))
         return NULL;
-    unsigned depth = 0;
-    for (; n; n = n->level ? n->slot[slot_of(index, n->level)] : NULL)
-        path[depth++] = n;
+    unsigned depth = path_to(m, index, path);
     if (path[depth - 1]->level)
         return NULL;
     radix_mark(m, index, false);
@@ -127,14 +153,9 @@ struct page *radix_remove(struct mapping *m, u64 index)
     if (!p)
         return NULL;
     m->nr--;
-    for (unsigned d = depth; d-- > 0;) {
-        path[d]->slot[slot_of(index, path[d]->level)] = NULL;
-        if (--path[d]->used)
-            break;
-        kfree(path[d]);
-        if (d == 0)
-            m->root = NULL;
-    }
+    path[depth - 1]->slot[slot_of(index, 0)] = NULL;
+    path[depth - 1]->used--;
+    prune(m, index, path, depth);
     return p;
 }
 

@@ -32,12 +32,15 @@ bool timer_cancel(struct timer *t);                 // true when it was armed
 void arch_timer_program(u64 deadline_ns);           // sched/timer.c -> arch: interrupt at that time (NO_DEADLINE: none)
 void timer_interrupt(void);                         // arch -> sched/timer.c
 
-// What the clocks are computed from, in a page of its own that the program may map read-only (vvar). Read like a seqlock: seq
-// odd means that a change is under way. mono = base_ns + ((tsc - base_tsc) * mult >> 32), real = mono + real_offset.
+// What the vDSO computes the clocks from, in a page of its own that the program may map read-only (vvar). Read like a seqlock: seq
+// odd means that a change is under way. ns = base[clock] + high half of ((tsc << VDSO_TSC_SHIFT) - base_tsc) * mult, which is the
+// kernel's own formula without a shift of a double word; it holds for a TSC of more than 63 MHz.
+#define VDSO_TSC_SHIFT 4
+#define VDSO_CLOCKS 12u             // clock ids below; base[VDSO_CLOCKS] stands for all others
+#define VDSO_NO_CLOCK (~0ull)       // the kernel has to be asked
 struct clock_page {
-    volatile u32 seq;
-    u32 unused;
-    u64 base_tsc, base_ns, mult, real_offset;
+    u32 seq, unused;
+    u64 base_tsc, mult, base[VDSO_CLOCKS + 1];
 };
 u64 clock_page_pa(void);
 u64 clock_tsc_to_ns(u64 tsc);

@@ -6,11 +6,10 @@
 #define PUBLIC __attribute__((visibility("default")))
 #define ALIAS(name) PUBLIC __attribute__((weak, alias(#name)))
 
-extern const struct clock_page clock_page __attribute__((visibility("hidden")));
+// Volatile, not const: the kernel changes it under our feet, and a load that the compiler moves before that of seq breaks the time.
+extern volatile struct clock_page clock_page __attribute__((visibility("hidden")));
 
-enum { REALTIME = 0, MONOTONIC = 1, MONOTONIC_RAW = 4, REALTIME_COARSE = 5, MONOTONIC_COARSE = 6, BOOTTIME = 7, TAI = 11 };
-#define REAL_CLOCKS (1u << REALTIME | 1u << REALTIME_COARSE | 1u << TAI)
-#define MONO_CLOCKS (1u << MONOTONIC | 1u << MONOTONIC_RAW | 1u << MONOTONIC_COARSE | 1u << BOOTTIME)
+enum { REALTIME = 0 };
 #define NR_CLOCK_GETTIME 228
 #define NR_CLOCK_GETRES 229
 
@@ -21,26 +20,23 @@ static inline long syscall2(long nr, long a, void *b)
     return ret;
 }
 
-static inline u64 tsc(void)
+static inline u64 scaled_tsc(void)
 {
     u32 a, d;
     __asm__ volatile("rdtsc" : "=a"(a), "=d"(d) : : "memory");
-    return (u64)d << 32 | a;
+    return (u64)d << (32 + VDSO_TSC_SHIFT) | (u64)a << VDSO_TSC_SHIFT;
 }
 
-// The kernel's formula (arch/x86_64/time.c), under the page's sequence count.
-static inline u64 now(bool real)
+// The formula of include/time.h, under the page's sequence count.
+static inline u64 now(u64 clock)
 {
-    const struct clock_page *c = &clock_page;
     u32 seq;
     u64 ns;
     do {
-        seq = __atomic_load_n(&c->seq, __ATOMIC_ACQUIRE);
-        ns = c->base_ns + (u64)(((unsigned __int128)(tsc() - c->base_tsc) * c->mult) >> 32);
-        if (real)
-            ns += c->real_offset;
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    } while ((seq & 1) || seq != c->seq);
+        seq = clock_page.seq;
+        u64 delta = scaled_tsc() - clock_page.base_tsc;
+        ns = clock_page.base[clock] + (u64)(((unsigned __int128)delta * clock_page.mult) >> 64);
+    } while (__builtin_expect((seq & ~1u) != clock_page.seq, 0));       // odd before, or changed since
     return ns;
 }
 
@@ -52,19 +48,19 @@ int __vdso_clock_getres(int clock, struct timespec_k *t);
 
 PUBLIC int __vdso_clock_gettime(int clock, struct timespec_k *t)
 {
-    u32 bit = (u32)clock < 32 ? 1u << clock : 0;
-    if (!(bit & (REAL_CLOCKS | MONO_CLOCKS)))
+    u64 id = (u32)clock < VDSO_CLOCKS ? (u32)clock : VDSO_CLOCKS;
+    if (__builtin_expect(clock_page.base[id] == VDSO_NO_CLOCK, 0))
         return (int)syscall2(NR_CLOCK_GETTIME, clock, t);
-    u64 ns = now(bit & REAL_CLOCKS);
-    t->sec = (i64)(ns / NSEC_PER_SEC);
-    t->nsec = (i64)(ns % NSEC_PER_SEC);
+    u64 ns = now(id), sec = ns / NSEC_PER_SEC;
+    t->sec = (i64)sec;
+    t->nsec = (i64)(ns - sec * NSEC_PER_SEC);
     return 0;
 }
 
 PUBLIC int __vdso_gettimeofday(i64 *tv, u32 *tz)
 {
     if (tv) {
-        u64 ns = now(true);
+        u64 ns = now(REALTIME);
         tv[0] = (i64)(ns / NSEC_PER_SEC);
         tv[1] = (i64)(ns % NSEC_PER_SEC / 1000);
     }
@@ -75,7 +71,7 @@ PUBLIC int __vdso_gettimeofday(i64 *tv, u32 *tz)
 
 PUBLIC i64 __vdso_time(i64 *t)
 {
-    i64 s = (i64)(now(true) / NSEC_PER_SEC);
+    i64 s = (i64)(now(REALTIME) / NSEC_PER_SEC);
     if (t)
         *t = s;
     return s;

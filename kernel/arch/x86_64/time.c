@@ -16,11 +16,19 @@
 enum { LAPIC_TIMER_INIT = 0x380, LAPIC_TIMER_NOW = 0x390, LAPIC_TIMER_DIV = 0x3e0, DIV_1 = 0xb, DIV_128 = 0xa };
 #define CALIBRATE_NS 200000u
 
-// Shared with the vDSO, read only: see include/time.h. Written with interrupts off.
+// mono = base_ns + ((tsc - base_tsc) * mult >> 32), real = mono + real_offset. Written with interrupts off.
+static struct {
+    u64 base_tsc, base_ns, mult, real_offset;
+} clk;
+
+// The same for the vDSO, read only, in the form that takes it the fewest instructions: see include/time.h.
 static union {
     struct clock_page c;
     u8 page[PAGE_SIZE];
 } shared ALIGNED(4096);
+
+#define REAL_CLOCKS (BIT(0) | BIT(5) | BIT(11))                 // REALTIME, REALTIME_COARSE, TAI
+#define MONO_CLOCKS (BIT(1) | BIT(4) | BIT(6) | BIT(7))         // MONOTONIC, _RAW, _COARSE, BOOTTIME
 
 static u64 timer_deadline = NO_DEADLINE;    // what the hardware is set to; interrupts off
 static u32 timer_div;
@@ -30,16 +38,16 @@ static u64 mul_shift(u64 delta, u64 mult) { return (u64)(((unsigned __int128)del
 // Also for a reading from before the last change of the rate.
 u64 clock_tsc_to_ns(u64 tsc)
 {
-    if (unlikely(tsc < shared.c.base_tsc))
-        return shared.c.base_ns - mul_shift(shared.c.base_tsc - tsc, shared.c.mult);
-    return shared.c.base_ns + mul_shift(tsc - shared.c.base_tsc, shared.c.mult);
+    if (unlikely(tsc < clk.base_tsc))
+        return clk.base_ns - mul_shift(clk.base_tsc - tsc, clk.mult);
+    return clk.base_ns + mul_shift(tsc - clk.base_tsc, clk.mult);
 }
 
 u64 clock_mono_ns(void) { return clock_tsc_to_ns(rdtsc()); }
-u64 clock_real_offset(void) { return shared.c.real_offset; }
-u64 clock_real_ns(void) { return clock_mono_ns() + shared.c.real_offset; }
+u64 clock_real_offset(void) { return clk.real_offset; }
+u64 clock_real_ns(void) { return clock_mono_ns() + clk.real_offset; }
 u64 clock_page_pa(void) { return kernel_pa(&shared); }
-u64 boot_usec(void) { return shared.c.mult ? mul_shift(rdtsc() - boot_config.boot_tsc, shared.c.mult) / 1000 : 0; }
+u64 boot_usec(void) { return clk.mult ? mul_shift(rdtsc() - boot_config.boot_tsc, clk.mult) / 1000 : 0; }
 
 static u64 write_begin(void)
 {
@@ -49,8 +57,17 @@ static u64 write_begin(void)
     return flags;
 }
 
+static void publish(void)
+{
+    shared.c.base_tsc = clk.base_tsc << VDSO_TSC_SHIFT;
+    shared.c.mult = clk.mult << (32 - VDSO_TSC_SHIFT);
+    for (unsigned i = 0; i <= VDSO_CLOCKS; i++)
+        shared.c.base[i] = BIT(i) & REAL_CLOCKS ? clk.base_ns + clk.real_offset : BIT(i) & MONO_CLOCKS ? clk.base_ns : VDSO_NO_CLOCK;
+}
+
 static void write_end(u64 flags)
 {
+    publish();
     __atomic_store_n(&shared.c.seq, shared.c.seq + 1, __ATOMIC_RELEASE);
     irq_restore(flags);
 }
@@ -60,7 +77,7 @@ static bool set_by_program;
 void clock_adjust_real(u64 offset)
 {
     u64 flags = write_begin();
-    shared.c.real_offset = offset;
+    clk.real_offset = offset;
     write_end(flags);
 }
 
@@ -77,13 +94,13 @@ void clock_set_rate(u64 mult)
 {
     u64 flags = write_begin();
     u64 tsc = rdtsc();
-    shared.c.base_ns = clock_tsc_to_ns(tsc);
-    shared.c.base_tsc = tsc;
-    shared.c.mult = mult;
+    clk.base_ns = clock_tsc_to_ns(tsc);
+    clk.base_tsc = tsc;
+    clk.mult = mult;
     write_end(flags);
 }
 
-u64 clock_rate(void) { return shared.c.mult; }
+u64 clock_rate(void) { return clk.mult; }
 
 static void timer_set(u32 div, u32 count)
 {
@@ -233,21 +250,22 @@ static u64 kvm_real, kvm_at;
 void time_start(void)
 {
     u64 khz = tsc_khz_cpuid();
-    shared.c.mult = rate_kvm(&kvm_real, &kvm_at);
-    if (!shared.c.mult && khz)
-        shared.c.mult = (1000000ull << 32) / khz;
-    timer_set(DIV_1, shared.c.mult ? 0 : ~0u);
-    if (!shared.c.mult)
+    clk.mult = rate_kvm(&kvm_real, &kvm_at);
+    if (!clk.mult && khz)
+        clk.mult = (1000000ull << 32) / khz;
+    timer_set(DIV_1, clk.mult ? 0 : ~0u);
+    if (!clk.mult)
         calibration_start = sample();
 }
 
 void time_init(void)
 {
-    if (!shared.c.mult)
-        shared.c.mult = calibrate();
-    shared.c.base_tsc = boot_config.boot_tsc;
+    if (!clk.mult)
+        clk.mult = calibrate();
+    clk.base_tsc = boot_config.boot_tsc;
     if (kvm_real)
-        shared.c.real_offset = kvm_real - clock_tsc_to_ns(kvm_at);
+        clk.real_offset = kvm_real - clock_tsc_to_ns(kvm_at);
     else
-        shared.c.real_offset = rtc_read_seconds() * NSEC_PER_SEC - clock_mono_ns();
+        clk.real_offset = rtc_read_seconds() * NSEC_PER_SEC - clock_mono_ns();
+    publish();
 }
