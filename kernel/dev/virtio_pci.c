@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Virtio over PCI, modern (Virtio 1.2, section 4.1): q35, pc. Interrupts by MSI-X.
+// Virtio over PCI, modern (Virtio 1.2, section 4.1): q35, pc. Interrupts by MSI-X, else by the device's line.
 #include "arch.h"
 #include "errno.h"
 #include "kmalloc.h"
@@ -22,6 +22,7 @@ enum {
 struct vpci {
     struct virtio_dev v;
     struct pci_dev pci;
+    volatile u8 *isr;               // interrupt status; NULL: none
 };
 
 static u32 rd32(struct virtio_dev *d, u32 off) { return *(volatile u32 *)(d->common + off); }
@@ -114,19 +115,35 @@ static void on_config(void *arg)
         d->config_changed(d);
 }
 
+// Without MSI-X: one line, perhaps shared with other devices; reading the status takes the interrupt back (section 4.1.4.5).
+static void on_line(void *arg)
+{
+    struct virtio_dev *d = arg;
+    u8 status = *container_of(d, struct vpci, v)->isr;
+    if (status & 1)
+        on_queues(d);
+    if (status & 2)
+        on_config(d);
+}
+
 // Vectors first, then the queues may start (section 4.1.5.1.2).
 static int irq_setup(struct virtio_dev *d)
 {
     static void (*const fn[2])(void *) = { on_queues, on_config };
     struct vpci *p = container_of(d, struct vpci, v);
     int err = pci_msix(&p->pci, fn, d);
+    bool line = err == -ENODEV && p->isr;
+    if (line)
+        err = irq_register(pci_read8(&p->pci, PCI_INTERRUPT_LINE), true, on_line, d);    // the firmware wrote where it is routed to
     if (err)
         return err;
-    wr16(d, R_CONFIG_VECTOR, 1);
+    if (!line)
+        wr16(d, R_CONFIG_VECTOR, 1);
     for (u32 i = 0; i < d->nr_queues; i++) {
         wr16(d, R_QUEUE_SEL, d->queue[i]->index);
-        wr16(d, R_QUEUE_VECTOR, 0);
-        if (rd16(d, R_QUEUE_VECTOR) != 0)
+        if (!line)
+            wr16(d, R_QUEUE_VECTOR, 0);
+        if (!line && rd16(d, R_QUEUE_VECTOR) != 0)
             return -ENOSPC;
         wr16(d, R_QUEUE_ENABLE, 1);
     }
@@ -177,6 +194,8 @@ static bool map_structures(struct vpci *p)
         } else if (kind == CFG_NOTIFY && !d->notify_base) {
             d->notify_base = map_structure(&p->pci, cap, &d->notify_len);
             d->notify_mul = pci_read32(&p->pci, (u8)(cap + 16));
+        } else if (kind == CFG_ISR && !p->isr) {
+            p->isr = map_structure(&p->pci, cap, &len);
         } else if (kind == CFG_DEVICE && !d->config) {
             d->config = map_structure(&p->pci, cap, &d->config_len);
         }

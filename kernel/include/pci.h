@@ -5,6 +5,8 @@
 
 #include "types.h"
 
+#define PCI_INTERRUPT_LINE 0x3c
+
 struct pci_dev {
     u8 bus, slot, fn;
     u16 vendor, device, subsystem;

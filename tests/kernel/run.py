@@ -37,7 +37,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="run only the cases whose names contain one of these; =NAME is exact")
     parser.add_argument("-m", "--memory", default="", help="guest memory in QEMU's words, instead of each case's own")
-    parser.add_argument("--machine", default="microvm", choices=["microvm", "q35", "pc"])
+    parser.add_argument("--machine", default="microvm", choices=["microvm", "q35", "q35-intx", "pc"],
+                        help="q35-intx: without MSI-X, so with PCI's interrupt lines")
+    parser.add_argument("--cpu", default="max", help="QEMU's name of the processor; qemu64 has no AVX, SMEP, SMAP, FSGSBASE")
     parser.add_argument("--kernel", type=Path, default=KERNEL)
     parser.add_argument("--append", default="console=ttyS0 root=/dev/vda rw quiet", help="kernel command line")
     parser.add_argument("--keep", action="store_true", help="keep disks, consoles and command lines, and say where")
@@ -86,7 +88,7 @@ def main() -> int:
         print(f"run.py: {options.kernel} is not there; build it with: make -C kernel", file=sys.stderr)
         return 2
     scratch = Path(tempfile.mkdtemp(prefix="uni-oracle."))
-    machine = Machine(options.kernel, options.machine, options.memory, options.append, options.keep)
+    machine = Machine(options.kernel, options.machine, options.memory, options.append, options.keep, options.cpu)
     names = ("linux", "linux again" if options.oracle_twice else "linux guest" if options.linux_guest else "uni")
     runner = suite.Runner(machine, scratch, options.oracle_twice, options.linux_guest, options.timeout)
     try:

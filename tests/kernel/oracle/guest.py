@@ -30,12 +30,16 @@ class Machine:
     memory: str = ""
     append: str = "console=ttyS0 root=/dev/vda rw quiet"
     keep: bool = False
+    cpu: str = "max"
 
 
 def machine_arguments(machine: str) -> tuple[list[str], str]:
     """QEMU's words for a machine and the suffix of its virtio devices."""
     if machine == "microvm":
         return ["-M", MICROVM, "-global", "virtio-mmio.force-legacy=false"], "device"
+    if machine == "q35-intx":
+        lines = [word for kind in ("blk", "net", "rng") for word in ("-global", f"virtio-{kind}-pci.vectors=0")]
+        return ["-M", "q35", *lines], "pci"
     return ["-M", machine], "pci"
 
 
@@ -59,7 +63,7 @@ def qemu_line(machine: Machine, case: Case, disk: Path, scratch: Path, port: int
     forward = f",hostfwd=tcp:127.0.0.1:{port}-:{case.port}" if port else ""
     words, bus = machine_arguments(machine.machine)
     return [
-        "qemu-system-x86_64", *words, "-accel", "tcg", "-cpu", "max", "-m", machine.memory or f"{case.memory}M", "-smp", "1",
+        "qemu-system-x86_64", *words, "-accel", "tcg", "-cpu", machine.cpu, "-m", machine.memory or f"{case.memory}M", "-smp", "1",
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-kernel", str(machine.kernel), "-append", machine.append,
         "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
