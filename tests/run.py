@@ -216,6 +216,9 @@ def suite_kernel() -> Count:
         check("kernel build", ["make", "-C", "kernel"])
         + summed("kernel host units", ["make", "-C", "kernel", "host-test"])
         + summed("kernel guest programs", [sys.executable, "tests/kernel/run.py"])
+        + summed("kernel guest programs on PCI without MSI-X, on an old processor",
+                 [sys.executable, "tests/kernel/run.py", "--machine", "q35-intx", "--cpu", "qemu64", "=files", "=threads", "=signals", "=mmap",
+                  "=tcp", "=faults", "=cpu", "real/sqlite", "real/redis"])
         + summed("kernel in bad weather", [sys.executable, "tests/net/run.py"])
         + summed("kernel through a day", [sys.executable, "tests/net/day.py"])
         + summed("kernel under real servers", [sys.executable, "tests/net/servers.py", "--connections", "500", "epoll", "nginx", "redis", "rust", "postgres"])

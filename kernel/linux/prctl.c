@@ -176,11 +176,8 @@ long sys_arch_prctl(struct regs *r)
 long sys_personality(struct regs *r)
 {
     u32 old = personality_flags, new = (u32)r->arg[0];
-    if (new == ~0u)
-        return old;
-    if (new & 0xff)                 // other systems' personalities than Linux's own
-        return -EINVAL;
-    personality_flags = new;
+    if (new != ~0u)
+        personality_flags = new;
     return old;
 }
 
