@@ -123,11 +123,11 @@ static void pipe_ping_pong(long count)
 static void create_unlink(long count)
 {
     while (count--) {
-        int fd = open("/work/short-lived", O_CREAT | O_WRONLY, 0600);
+        int fd = open("/scratch/short-lived", O_CREAT | O_WRONLY, 0600);
         if (fd == -1)
             abort();
         close(fd);
-        unlink("/work/short-lived");
+        unlink("/scratch/short-lived");
     }
 }
 
@@ -169,7 +169,7 @@ static void prepare(void)
     static char block[65536];
 
     zero = open("/dev/zero", O_RDONLY);
-    data = open("/work/data", O_CREAT | O_RDWR, 0600);
+    data = open("/scratch/data", O_CREAT | O_RDWR, 0600);
     for (int i = 0; i < FILE_PAGES * 4096 / (int)sizeof block; i++)
         if (write(data, block, sizeof block) != sizeof block)
             abort();

@@ -33,7 +33,7 @@ from oracle.guest import Machine, qemu_line, read_events, records, run_on_uni
 
 KERNEL = ROOT / "kernel/build/uni.elf"
 MICRO = Case("micro", "bench", ("/bin/micro",), timeout=300, fsck=False)
-INSERT = Case("insert", "bench-sqlite", ("/usr/bin/sqlite3", "/work/bench.db", ".read /insert.sql"), timeout=300, fsck=False)
+INSERT = Case("insert", "bench-sqlite", ("/usr/bin/sqlite3", "/scratch/bench.db", ".read /insert.sql"), timeout=300, fsck=False)
 HELLO = Case("hello", "bench-hello", ("/bin/hello",), timeout=30, fsck=False)
 
 

@@ -19,13 +19,13 @@ shift
 echo "$@" "$#"
 [ -f /data/text ] && [ -d /data/sub ] && [ -L /data/link ] && [ ! -e /none ] && echo tests pass
 cd /data && pwd && cd - && pwd
-echo "first" > /work/out
-echo "second" >> /work/out
-while read -r line; do echo "read: $line"; done < /work/out
+echo "first" > /scratch/out
+echo "second" >> /scratch/out
+while read -r line; do echo "read: $line"; done < /scratch/out
 read -r only < /data/table && echo "$only"
 umask 077 && umask
 echo to stderr >&2
-exec 3> /work/third && echo through three >&3 && exec 3>&- && read -r back < /work/third && echo "$back"
+exec 3> /scratch/third && echo through three >&3 && exec 3>&- && read -r back < /scratch/third && echo "$back"
 trap 'echo on exit' EXIT
 type cd echo
 test 5 -gt 3 -a abc != abd && echo arithmetic

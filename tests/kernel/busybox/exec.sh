@@ -2,7 +2,7 @@
 # exec replaces the shell, with the environment and redirections that the script made.
 export MADE="by the script"
 cd /data
-exec > /work/sums
+exec > /scratch/sums
 echo redirected
 exec 1>&2
-exec awk 'BEGIN { print ENVIRON["MADE"]; while ((getline line < "/work/sums") > 0) print "had: " line; exit 7 }'
+exec awk 'BEGIN { print ENVIRON["MADE"]; while ((getline line < "/scratch/sums") > 0) print "had: " line; exit 7 }'

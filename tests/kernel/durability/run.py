@@ -59,7 +59,7 @@ def kill_at(line: list[str], console: Path, rng: random.Random) -> bytes:
 def dump(disk: Path, name: str) -> bytes | None:
     """A file's contents by debugfs; None where it is not there."""
     with tempfile.NamedTemporaryFile() as out:
-        done = subprocess.run(["debugfs", "-R", f"dump /work/{name} {out.name}", str(disk)], capture_output=True, text=True, check=False)
+        done = subprocess.run(["debugfs", "-R", f"dump /scratch/{name} {out.name}", str(disk)], capture_output=True, text=True, check=False)
         return None if "not found" in done.stderr else Path(out.name).read_bytes()
 
 

@@ -7,7 +7,7 @@
 
 static uint64_t state;
 static char *arena, *guard;
-static const char *const texts[] = {"/work/a", "/work/b/c", "/proc/self", "a"};
+static const char *const texts[] = {"/scratch/a", "/scratch/b/c", "/proc/self", "a"};
 static char *names;
 
 static const int left_out[] = {SYS_exit, SYS_exit_group, SYS_rt_sigreturn, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_setitimer,
@@ -81,8 +81,8 @@ static void refresh(void)
     int ends[2], pair[2];
 
     syscall(SYS_close_range, 3, ~0U, 0);
-    open("/work/a", O_CREAT | O_RDWR, 0644);
-    open("/work", O_RDONLY | O_DIRECTORY);
+    open("/scratch/a", O_CREAT | O_RDWR, 0644);
+    open("/scratch", O_RDONLY | O_DIRECTORY);
     pipe(ends);
     socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
     socket(AF_INET, SOCK_STREAM, 0);
@@ -92,7 +92,7 @@ static void refresh(void)
     syscall(SYS_memfd_create, "fuzz", 0);
     syscall(SYS_timerfd_create, 1, 0);
     mmap(arena + 65536, 80 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    chdir("/work");
+    chdir("/scratch");
 }
 
 int main(int argc, char **argv)
@@ -106,7 +106,7 @@ int main(int argc, char **argv)
     guard = (char *)guard_page();
     // On pages of their own: a call that writes through them must not reach the C library's data.
     names = mmap(NULL, 32 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    mkdir("/work/b", 0755);
+    mkdir("/scratch/b", 0755);
     sigaction(SIGALRM, &action, NULL);
     for (int number = 1; number < 32; number++)
         if (number != SIGALRM && number != SIGSEGV && number != SIGBUS && number != SIGKILL && number != SIGSTOP)

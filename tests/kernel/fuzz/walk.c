@@ -61,14 +61,14 @@ static void change(void)
     char name[64];
 
     for (int i = 0; i < 30; i++) {
-        snprintf(name, sizeof name, "/work/new%d", i);
+        snprintf(name, sizeof name, "/scratch/new%d", i);
         int fd = open(name, O_CREAT | O_RDWR, 0644);
         if (fd == -1 || write(fd, block, sizeof block) == -1)
             errors++;
         close(fd);
     }
-    errors -= mkdir("/work/dir", 0755) + rename("/work/new1", "/work/dir/moved") + unlink("/work/new2") + truncate("/work/new3", 5);
-    errors -= unlink("/data/d1/f3") + truncate("/data/big", 1000) + rename("/data/d2", "/work/d2") + rmdir("/data/d1");
+    errors -= mkdir("/scratch/dir", 0755) + rename("/scratch/new1", "/scratch/dir/moved") + unlink("/scratch/new2") + truncate("/scratch/new3", 5);
+    errors -= unlink("/data/d1/f3") + truncate("/data/big", 1000) + rename("/data/d2", "/scratch/d2") + rmdir("/data/d1");
     int fd = open("/data/big", O_WRONLY | O_APPEND);
     errors += write(fd, block, sizeof block) == -1;
     close(fd);

@@ -20,7 +20,7 @@ QUIET = ["-Wno-nonnull", "-Wno-unused-result", "-Wno-stringop-overflow", "-Wno-s
 #: musl-gcc hides the kernel's own headers; behind musl's they do no harm.
 MUSL_HEADERS = ["-idirafter", "/usr/include", "-idirafter", "/usr/include/x86_64-linux-gnu"]
 BLOCK_SIZES = {"4k": 4096, "1k": 1024}
-DIRECTORIES = ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "work", "small", "usr/bin")
+DIRECTORIES = ("bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "scratch", "small", "usr/bin")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"
 
 

@@ -26,7 +26,7 @@ APPLETS = "ash awk cat cmp comm cp cut date dd df diff du env expand factor find
 COMMANDS: dict[str, list[str]] = {
     "echo": ["echo", "hello", "world"],
     "ls": ["ls", "-la", "/data"],
-    "ls-all": ["ls", "-lR", "/data", "/bin", "/usr", "/work"],
+    "ls-all": ["ls", "-lR", "/data", "/bin", "/usr", "/scratch"],
     "ls-root": ["ls", "/"],
     "sha256": ["sha256sum", "/bin/busybox", "/data/text", "/data/random"],
     "sha512": ["sha512sum", "/bin/busybox"],
@@ -39,8 +39,8 @@ COMMANDS: dict[str, list[str]] = {
     "grep": ["grep", "-n", "-E", "9{2}", "/data/text"],
     "grep-none": ["grep", "absent", "/data/text"],
     "tar-list": ["tar", "tvf", "/data/archive.tar"],
-    "tar-extract": ["tar", "xvf", "/data/archive.tar", "-C", "/work"],
-    "tar-create": ["tar", "cf", "/work/new.tar", "-C", "/data", "sub"],
+    "tar-extract": ["tar", "xvf", "/data/archive.tar", "-C", "/scratch"],
+    "tar-create": ["tar", "cf", "/scratch/new.tar", "-C", "/data", "sub"],
     "gzip": ["gzip", "-dc", "/data/text.gz"],
     "gzip-bad": ["gzip", "-dc", "/data/text"],
     "gzip-make": ["gzip", "-k", "/data/words"],
@@ -57,12 +57,12 @@ COMMANDS: dict[str, list[str]] = {
     "xxd": ["xxd", "/data/table"],
     "cat": ["cat", "/data/text"],
     "cat-missing": ["cat", "/data/none", "/data/words"],
-    "cp": ["cp", "-a", "/data/sub", "/work/copy"],
-    "mv": ["mv", "/data/text", "/work/moved"],
+    "cp": ["cp", "-a", "/data/sub", "/scratch/copy"],
+    "mv": ["mv", "/data/text", "/scratch/moved"],
     "rm": ["rm", "-r", "/data/sub"],
-    "ln": ["ln", "-s", "/data/text", "/work/link"],
-    "touch": ["touch", "-d", "2020-01-02 03:04:05", "/work/touched"],
-    "dd": ["dd", "if=/dev/zero", "of=/work/zeros", "bs=4096", "count=100", "conv=fsync"],
+    "ln": ["ln", "-s", "/data/text", "/scratch/link"],
+    "touch": ["touch", "-d", "2020-01-02 03:04:05", "/scratch/touched"],
+    "dd": ["dd", "if=/dev/zero", "of=/scratch/zeros", "bs=4096", "count=100", "conv=fsync"],
     "du": ["du", "-a", "/data"],
     "head": ["head", "-c", "100", "/data/text"],
     "tail": ["tail", "-n", "3", "/data/text"],
@@ -124,9 +124,9 @@ def disk() -> Path:
 
 def cases() -> list[Case]:
     """One case a command and one a script."""
-    found = [Case(name=f"busybox/{name}", tree="busybox", argv=("/bin/busybox", *words), cwd="/work")
+    found = [Case(name=f"busybox/{name}", tree="busybox", argv=("/bin/busybox", *words), cwd="/scratch")
              for name, words in COMMANDS.items()]
     found += [Case(name=f"busybox/{path.stem}.sh", tree="busybox", argv=("/bin/sh", f"/scripts/{path.name}", "first", "second word"),
-                   cwd="/work", env={"GIVEN": "value"})
+                   cwd="/scratch", env={"GIVEN": "value"})
               for path in sorted(SCRIPTS.glob("*.sh"))]
     return found

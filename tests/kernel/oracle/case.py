@@ -34,7 +34,7 @@ class Case:
     tree: str
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
-    cwd: str = "/work"
+    cwd: str = "/scratch"
     memory: int = 128
     timeout: int = 180
     only: str = ""
@@ -91,12 +91,12 @@ def cases_of(stem: str, source: str) -> list[Case]:
     libcs = marks.get("libc", "musl").split(",")
     for libc in libcs:
         for disk in marks.get("disk", "4k").split(","):
-            for cwd in marks.get("cwd", "/work").split(","):
-                special = (cwd != "/work") + (disk != "4k") + (libc != libcs[0])
+            for cwd in marks.get("cwd", "/scratch").split(","):
+                special = (cwd != "/scratch") + (disk != "4k") + (libc != libcs[0])
                 if special > 1:
                     continue
                 tags = ([libc] if libc != libcs[0] else []) + ([disk] if disk != "4k" else [])
-                tags += [cwd.strip("/").replace("/", "-")] if cwd != "/work" else []
+                tags += [cwd.strip("/").replace("/", "-")] if cwd != "/scratch" else []
                 base = Case(
                     name="@".join([stem, *tags]),
                     tree=f"programs-{disk}",

@@ -15,13 +15,13 @@ from .elfdeps import gather
 REAL = HERE / "real"
 NGINX = """daemon off;
 master_process off;
-error_log /work/error.log error;
+error_log /scratch/error.log error;
 pid /run/nginx.pid;
 events { worker_connections 256; }
 http {
     types { text/html html; text/plain txt; }
     default_type application/octet-stream;
-    access_log /work/access.log;
+    access_log /scratch/access.log;
     gzip on;
     gzip_types text/plain;
     sendfile on;
@@ -33,8 +33,8 @@ http {
     server { listen 80; root /www; location / { index index.html; } }
 }
 """
-REDIS = ("--port", "6379", "--bind", "0.0.0.0", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", "/work",
-         "--protected-mode", "no", "--logfile", "/work/redis.log", "--daemonize", "no")
+REDIS = ("--port", "6379", "--bind", "0.0.0.0", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", "/scratch",
+         "--protected-mode", "no", "--logfile", "/scratch/redis.log", "--daemonize", "no")
 #: The address that QEMU's user network expects its guest to have.
 ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0:uni:eth0:off"
 
@@ -141,7 +141,7 @@ def cases() -> list[Case]:
         Case("real/go", "go", ("/bin/work", "an argument"), env={"GIVEN": "value"}, memory=128, timeout=300),
         Case("real/go-small", "go", ("/bin/work", "in little memory"), env={"GIVEN": "value", "GOGC": "20"}, memory=64, timeout=300),
         Case("real/rust", "rust", ("/bin/work", "an argument"), timeout=300),
-        Case("real/sqlite", "sqlite", ("/usr/bin/sqlite3", "/work/test.db", ".read /work.sql"), timeout=300),
+        Case("real/sqlite", "sqlite", ("/usr/bin/sqlite3", "/scratch/test.db", ".read /work.sql"), timeout=300),
         Case("real/sqlite-tmp", "sqlite", ("/usr/bin/sqlite3", "/tmp/test.db", ".read /work.sql"), timeout=300),
         Case("real/python", "python", ("/usr/bin/python3", "-B", "/work.py", "an argument"), memory=192, timeout=400),
         Case("real/redis", "redis", ("/usr/bin/redis-server", *REDIS), config=net, timeout=400, port=6379, client="redis_client.py"),

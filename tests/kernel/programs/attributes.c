@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // statfs, utimensat, extended attributes, access, chdir and getcwd, umask, sync calls, chroot, ioctls of files.
-// oracle: libc=musl cwd=/work,/tmp
+// oracle: libc=musl cwd=/scratch,/tmp
 #include "oracle.h"
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
@@ -170,8 +170,8 @@ static void directories(void)
     how.resolve = 16;
     T(syscall(SYS_openat2, dir, "/file", &how, sizeof how) >= 0);
     T(chroot("/none"));
-    T(chroot("/work/t") == -1);
-    T(chroot("/work"));
+    T(chroot("/scratch/t") == -1);
+    T(chroot("/scratch"));
     T(chdir("/"));
     T(access("/bin", F_OK));
 }

@@ -67,7 +67,7 @@ static void threads(void)
     T(fcntl(50, F_GETFD));
     getcwd(directory, sizeof directory);
     SAY("cwd %s", directory);
-    chdir("/work");
+    chdir("/scratch");
     for (int i = 1; i < 8; i++) {
         child_tid = -1;
         tid = raw_clone(THREAD | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, i, (unsigned long)fake_tls);

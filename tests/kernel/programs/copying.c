@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // sendfile, copy_file_range, splice, tee, vmsplice.
-// oracle: libc=musl cwd=/work,/tmp
+// oracle: libc=musl cwd=/scratch,/tmp
 #include "oracle.h"
 #include <sys/sendfile.h>
 #include <sys/socket.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // mkdir, rmdir, readdir by getdents64, seekdir, and what may not be removed.
-// oracle: libc=musl,glibc cwd=/work,/tmp disk=4k,1k
+// oracle: libc=musl,glibc cwd=/scratch,/tmp disk=4k,1k
 #include "oracle.h"
 
 static int by_name(const void *a, const void *b)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A full disk: errors, nothing lost of what was there, and room again after files are removed.
-// oracle: libc=musl cwd=/work,/small disk=4k,1k config=uni.mount=tmpfs:/small:size=1M memory=192
+// oracle: libc=musl cwd=/scratch,/small disk=4k,1k config=uni.mount=tmpfs:/small:size=1M memory=192
 #include "oracle.h"
 #include <sys/statfs.h>
 

@@ -123,7 +123,7 @@ static void second(int argc, char **argv, char **envp)
     V(getauxval(AT_UID) == getuid());
     V(getauxval(AT_RANDOM) != 0);
     V(getauxval(AT_PHDR) != 0 && getauxval(AT_PHNUM) > 0 && getauxval(AT_ENTRY) != 0);
-    chdir("/work");
+    chdir("/scratch");
     snprintf(text, sizeof text, "#!%s  one argument  \nignored\n", self);
     script("script", text);
     script("script2", "#!script\n");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // open, read, write, lseek, close and the O_* flags.
-// oracle: libc=musl,glibc cwd=/work,/tmp disk=4k,1k
+// oracle: libc=musl,glibc cwd=/scratch,/tmp disk=4k,1k
 #include "oracle.h"
 
 static void flags(void)

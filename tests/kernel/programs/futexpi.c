@@ -112,7 +112,7 @@ static void contention(void)
     SAY("%s", word(&lock));
     T(futex(&lock, FUTEX_WAKE, 1, NULL, NULL, 0));
     T(futex(&lock, FUTEX_REQUEUE, 1, (void *)1, &second, 0));
-    T(futex(&lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
+    MUST(futex(&lock, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0));
     pthread_join(t, NULL);
     SAY("%s", word(&lock));
     soon = in_ms(CLOCK_MONOTONIC, 30);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // inotify: watches on files and directories, their events in order, coalesced, removed.
-// oracle: libc=musl cwd=/work,/tmp
+// oracle: libc=musl cwd=/scratch,/tmp
 #include "oracle.h"
 #include <sys/inotify.h>
 #include <sys/ioctl.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // link, symlink, readlink, rename in all its ways, unlink, loops of symlinks, names too long.
-// oracle: libc=musl cwd=/work,/tmp disk=4k,1k
+// oracle: libc=musl cwd=/scratch,/tmp disk=4k,1k
 #include "oracle.h"
 #include <sys/param.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // flock, POSIX record locks and open-file-description locks, within one process.
-// oracle: libc=musl cwd=/work,/tmp
+// oracle: libc=musl cwd=/scratch,/tmp
 #include "oracle.h"
 #include <sys/file.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // mmap and munmap: anonymous, file-backed, private and shared, fixed, the tail of a file, errors.
-// oracle: libc=musl,glibc cwd=/work,/tmp disk=4k,1k
+// oracle: libc=musl,glibc cwd=/scratch,/tmp disk=4k,1k
 #include "oracle.h"
 #include <setjmp.h>
 

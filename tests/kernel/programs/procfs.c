@@ -120,9 +120,9 @@ static void descriptors(void)
     V(strncmp(link, "pipe:[", 6));
     T(open("/proc/self/fd/77", O_RDONLY));
     T(open("/dev/fd/3", O_RDONLY) >= 0);
-    unlink("/work/deleted");
-    fd = open("/work/deleted", O_CREAT | O_RDWR, 0600);
-    unlink("/work/deleted");
+    unlink("/scratch/deleted");
+    fd = open("/scratch/deleted", O_CREAT | O_RDWR, 0600);
+    unlink("/scratch/deleted");
     snprintf(text, 64, "/proc/self/fd/%d", fd);
     memset(link, 0, sizeof link);
     readlink(text, link, sizeof link);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What /proc/self/fd/N leads to: pipes and fifos opened anew, sockets and others that cannot be; times of mapped files; O_DIRECT.
-// oracle: libc=musl cwd=/work,/tmp
+// oracle: libc=musl cwd=/scratch,/tmp
 #include "oracle.h"
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -126,7 +126,7 @@ static void direct(void)
     T(pread(fd, block, 4096, 4096));
     T(pread(fd, block, 4096, 8192));
     T(pread(fd, block, 8192, 4096));
-    if (!strcmp(getcwd(cwd, sizeof cwd), "/work")) {
+    if (!strcmp(getcwd(cwd, sizeof cwd), "/scratch")) {
         T(pread(fd, block, 100, 0));
         T(pread(fd, block, 512, 100));
         T(pwrite(fd, block, 512, 7));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // pread, pwrite, readv, writev, preadv2 and friends, with their limits and faults.
-// oracle: libc=musl cwd=/work,/tmp
+// oracle: libc=musl cwd=/scratch,/tmp
 #include "oracle.h"
 
 static void positioned(void)

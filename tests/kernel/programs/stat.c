@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // stat, lstat, fstat, fstatat, statx; modes, owners and times changed.
-// oracle: libc=musl,glibc cwd=/work,/tmp disk=4k,1k
+// oracle: libc=musl,glibc cwd=/scratch,/tmp disk=4k,1k
 #include "oracle.h"
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a C library does by itself: buffered files, temporary files, malloc, time zones, locale, glob, directory walks, sorting.
-// oracle: libc=musl,glibc cwd=/work,/tmp
+// oracle: libc=musl,glibc cwd=/scratch,/tmp
 #include "oracle.h"
 #include <ftw.h>
 #include <glob.h>

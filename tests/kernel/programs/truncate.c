@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // truncate, ftruncate, holes with SEEK_DATA and SEEK_HOLE, files of several gigabytes that hold little.
-// oracle: libc=musl cwd=/work,/tmp disk=4k,1k
+// oracle: libc=musl cwd=/scratch,/tmp disk=4k,1k
 #include "oracle.h"
 #include <sys/resource.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AF_UNIX: stream, datagram, seqpacket, socketpair, abstract names, SCM_RIGHTS, SCM_CREDENTIALS, errors.
-// oracle: libc=musl,glibc cwd=/work,/tmp
+// oracle: libc=musl,glibc cwd=/scratch,/tmp
 #include "oracle.h"
 #include <sys/ioctl.h>
 #include <sys/socket.h>

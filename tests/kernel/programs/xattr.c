@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Extended attributes: names, sizes, flags, kinds of files, permissions; many of them and large ones.
-// oracle: libc=musl cwd=/work,/tmp disk=4k,1k
+// oracle: libc=musl cwd=/scratch,/tmp disk=4k,1k
 #include "oracle.h"
 #include <sys/xattr.h>
 

@@ -91,7 +91,7 @@ def files() -> None:
 
 
 def database() -> None:
-    connection = sqlite3.connect("/work/python.db")
+    connection = sqlite3.connect("/scratch/python.db")
     connection.execute("CREATE TABLE t (a INTEGER, b TEXT)")
     with connection:
         connection.executemany("INSERT INTO t VALUES (?, ?)", ((n, str(n) * 3) for n in range(3000)))

@@ -111,7 +111,7 @@ loop:
 }
 
 func files() {
-	dir, err := os.MkdirTemp("/work", "go")
+	dir, err := os.MkdirTemp("/scratch", "go")
 	check(err)
 	for n := 0; n < 50; n++ {
 		check(os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%02d", n)), bytes.Repeat([]byte{byte(n)}, n*100), 0o640))

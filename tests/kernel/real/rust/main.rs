@@ -56,20 +56,20 @@ fn locks() {
 }
 
 fn files() -> std::io::Result<()> {
-    fs::create_dir_all("/work/rust/a/b")?;
+    fs::create_dir_all("/scratch/rust/a/b")?;
     for n in 0..30 {
-        fs::write(format!("/work/rust/a/file{n}"), vec![n as u8; n * 333])?;
+        fs::write(format!("/scratch/rust/a/file{n}"), vec![n as u8; n * 333])?;
     }
-    let mut sizes: Vec<u64> = fs::read_dir("/work/rust/a")?.map(|entry| entry.unwrap().metadata().unwrap().len()).filter(|size| size % 333 == 0).collect();
+    let mut sizes: Vec<u64> = fs::read_dir("/scratch/rust/a")?.map(|entry| entry.unwrap().metadata().unwrap().len()).filter(|size| size % 333 == 0).collect();
     sizes.sort();
     println!("files {} total {}", sizes.len(), sizes.iter().sum::<u64>());
-    let mut file = fs::OpenOptions::new().append(true).read(true).open("/work/rust/a/file3")?;
+    let mut file = fs::OpenOptions::new().append(true).read(true).open("/scratch/rust/a/file3")?;
     file.write_all(b"tail")?;
     println!("length {}", file.metadata()?.len());
-    println!("{:?}", fs::read_to_string("/work/none").map_err(|error| error.kind()));
-    println!("{:?}", fs::remove_dir("/work/rust").map_err(|error| error.raw_os_error()));
-    fs::remove_dir_all("/work/rust")?;
-    println!("removed {}", !std::path::Path::new("/work/rust").exists());
+    println!("{:?}", fs::read_to_string("/scratch/none").map_err(|error| error.kind()));
+    println!("{:?}", fs::remove_dir("/scratch/rust").map_err(|error| error.raw_os_error()));
+    fs::remove_dir_all("/scratch/rust")?;
+    println!("removed {}", !std::path::Path::new("/scratch/rust").exists());
     Ok(())
 }
 
