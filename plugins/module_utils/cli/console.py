@@ -31,6 +31,7 @@ class Session:
         self.typing = typing
         self.signal = signal
         self.interrupts = 0
+        self.received = 0       # bytes of the console
 
     def run(self) -> bool:
         """Until the guest ends (False) or the person leaves (True)."""
@@ -62,6 +63,7 @@ class Session:
                         data = self.sock.recv(65536)
                         if not data:
                             return False
+                        self.received += len(data)
                         _write(data)
                     elif self._typed(poll):
                         return True

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,8 +28,9 @@ def talk(case: Case, process: subprocess.Popen[bytes]) -> bytes:
     """Run a server's client in the server's network namespace, then stop the server where the client cannot."""
     own, namespace = os.stat("/proc/self/ns/net").st_ino, f"/proc/{process.pid}/ns/net"
     deadline = time.monotonic() + case.timeout
-    while process.poll() is None and os.stat(namespace).st_ino == own and time.monotonic() < deadline:
-        time.sleep(0.01)
+    with contextlib.suppress(FileNotFoundError):        # it may end between the two looks
+        while process.poll() is None and os.stat(namespace).st_ino == own and time.monotonic() < deadline:
+            time.sleep(0.01)
     command = ["nsenter", f"--net={namespace}", *client_command(case, "127.0.0.1", case.port)]
     said = run_client(command, case.timeout)
     if case.stop and process.poll() is None:

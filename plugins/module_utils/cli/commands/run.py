@@ -257,18 +257,20 @@ def _stream(root: Root, vm_id: str, *, typing: bool, raw: bool, replay: bool) ->
     from ansible_collections.uni.engine.plugins.module_utils.cli.console import Session
 
     try:
-        sock = api.attach(root, vm_id, typing=typing, replay=replay)
+        session = Session(api.attach(root, vm_id, typing=typing, replay=replay), raw=raw, typing=typing,
+                          signal=lambda number: api.kill(root, vm_id, number))
+        if session.run():
+            return 0
+        heard = session.received > 0
     except StateError:
         if not replay:
             raise
-        # It has ended already: everything that it said is in the log.
+        heard = False
+    if replay and not heard:
+        # It ended before anybody listened: everything that it said is in the log.
         for line in api.logs(root, vm_id):
             sys.stdout.buffer.write(line.raw())
         sys.stdout.buffer.flush()
-    else:
-        left = Session(sock, raw=raw, typing=typing, signal=lambda number: api.kill(root, vm_id, number)).run()
-        if left:
-            return 0
     return int(api.wait(root, vm_id).get("code", 125))
 
 
