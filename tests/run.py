@@ -154,7 +154,7 @@ def copy_tree() -> Path:
                             check=True, stdout=subprocess.PIPE).stdout.decode()
     for name in filter(None, listed.split("\0")):
         # Not part of the collection that is shipped.
-        if name.startswith(("tests/kernel/", "tests/bench/", "tests/net/", "kernel/test/")):
+        if name.startswith(("tests/kernel/", "tests/bench/", "tests/net/", "tests/machine/", "kernel/test/")):
             continue
         source = TOP / name
         if source.is_symlink() or source.is_file():
