@@ -220,6 +220,7 @@ def suite_kernel() -> Count:
                  [sys.executable, "tests/kernel/run.py", "--machine", "q35-intx", "--cpu", "qemu64", "=files", "=threads", "=signals", "=mmap",
                   "=tcp", "=faults", "=cpu", "real/sqlite", "real/redis"])
         + summed("kernel in bad weather", [sys.executable, "tests/net/run.py"])
+        + summed("kernel and IPv6", [sys.executable, "tests/net/six.py"])
         + summed("kernel through a day", [sys.executable, "tests/net/day.py"])
         + summed("kernel under real servers", [sys.executable, "tests/net/servers.py", "--connections", "500", "epoll", "nginx", "redis", "rust", "postgres"])
         + check("kernel fuzzers, short form", [sys.executable, "tests/kernel/fuzz.py"])

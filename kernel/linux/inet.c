@@ -184,6 +184,17 @@ u32 inet_ifindex(const struct netif *n)
     return d ? (u32)i + 2 : 1;
 }
 
+enum { DEPRECATED = 0x20, TENTATIVE = 0x40, PERMANENT = 0x80 };     // linux/if_addr.h
+
+u32 inet_ip6_flags(const struct netif *n, int i)
+{
+    u8 state = netif_ip6_addr_state(n, i);
+    if (!ip6_addr_isvalid(state) && !ip6_addr_istentative(state))
+        return ~0u;
+    return (netif_ip6_addr_isstatic(n, i) ? (u32)PERMANENT : 0) | (ip6_addr_istentative(state) ? (u32)TENTATIVE : 0) |
+           (ip6_addr_isvalid(state) && !ip6_addr_ispreferred(state) ? (u32)DEPRECATED : 0);
+}
+
 struct netif *inet_netif(u32 ifindex)
 {
     for (struct netif *n = netif_list; n; n = n->next)

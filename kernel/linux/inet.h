@@ -128,6 +128,7 @@ bool inet_addrs_overlap(const struct inet_addr *a, bool a_only6, const struct in
 int inet_check_port(u16 port);                  // privileged ports: -EACCES
 struct netif *inet_netif(u32 ifindex);          // Linux's index; NULL: none
 u32 inet_ifindex(const struct netif *n);
+u32 inet_ip6_flags(const struct netif *n, int i);   // IFA_F_* of an interface's i-th IPv6 address; ~0: there is none
 
 // linux/inet_proc.c
 void inet_proc_init(void);

@@ -181,7 +181,8 @@ static void put_addr4(struct nl_out *o, struct netif *n)
 
 static void put_addr6(struct nl_out *o, struct netif *n, int i)
 {
-    if (!ip6_addr_isvalid(netif_ip6_addr_state(n, i)))
+    u32 flags = inet_ip6_flags(n, i);
+    if (flags == ~0u)
         return;
     const ip6_addr_t *a = netif_ip6_addr(n, i);
     struct ifaddrmsg *m = begin(o, RTM_NEWADDR, NLM_F_MULTI, sizeof(*m));
@@ -190,11 +191,11 @@ static void put_addr6(struct nl_out *o, struct netif *n, int i)
     bool lo = !netdev_of(n);
     m->ifa_family = K_AF_INET6;
     m->ifa_prefixlen = lo ? 128 : 64;
-    m->ifa_flags = IFA_F_PERMANENT;
+    m->ifa_flags = (u8)flags;
     m->ifa_scope = lo ? RT_SCOPE_HOST : ip6_addr_islinklocal(a) ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
     m->ifa_index = inet_ifindex(n);
     attr(o, IFA_ADDRESS, a->addr, 16);
-    attr_u32(o, IFA_FLAGS, IFA_F_PERMANENT);
+    attr_u32(o, IFA_FLAGS, flags);
     end(o);
 }
 

@@ -51,6 +51,7 @@ void net_mem_free(void *p);
 void dns_setserver(u8 n, const void *addr);    // DHCP's answer; net/config.c
 #define LWIP_IGMP 1
 #define LWIP_IPV6_MLD 1
+#define IPV6_FRAG_COPYHEADER 1                // pointers do not fit the fragment header, which lwIP would overrun
 #define MEMP_NUM_MLD6_GROUP 64
 #define LWIP_IPV6_AUTOCONFIG 1
 #define LWIP_IPV6_DHCP6 0
