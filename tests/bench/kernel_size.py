@@ -22,7 +22,8 @@ def runs(image: Path, megabytes: int) -> bool:
 
 def main() -> None:
     size = KERNEL.stat().st_size
-    print(f"Stripped kernel: {size} bytes, {size / 300 / 1024:.2f} of 300 KB (aim: at most 1)")
+    print(f"Stripped kernel: {size} bytes, {size / 300 / 1024:.2f} of 300 KB (aim: at most 1), "
+          f"{size / 600 / 1024:.2f} of 600 KB (aim with the network: at most 1)")
     image = disk(hello())
     smallest = next((size for size in range(1, 129) if runs(image, size)), None)
     print(f"Smallest -m for a static hello: {smallest}M, {(smallest or 0) / 8:.2f} of 8 MB (aim: at most 1)")
