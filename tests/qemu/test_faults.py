@@ -26,7 +26,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, 
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import status_of
 
-from .conftest import COLLECTIONS, Host
+from .conftest import COLLECTIONS, Host, processes
 
 
 def kill(identity: Identity | None) -> None:
@@ -279,3 +279,88 @@ def test_damaged_state_record(host: Host) -> None:
     (vm.directory / "state.json").write_text("{")
     assert api.ensure(host.root, host.spec("web", "hello")).changed
     api.wait(host.root, "web", timeout=60)
+
+
+def test_a_qemu_that_hangs_is_told_and_can_be_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.run("web", "idle")
+    pid = api.resolve_vm(host.root, "web").qemu().pid
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setitem(Qmp.__init__.__kwdefaults__, "timeout", 0.3)
+    with pytest.raises(DeadlineError) as caught:
+        api.pause(host.root, "web")
+    assert caught.value.code == "qmp.deadline" and "uni kill" in caught.value.hint
+    assert api.list_vms(host.root)[0]["status"] == "running", "what was not done is not recorded"
+    result = api.stop(host.root, "web", grace=0.2)
+    assert result.vm["status"] == "exited" and result.vm["exit"]["reason"] == "killed"
+
+
+KEEPER_DIES = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+count = 0
+def trace(frame, event, argument):
+    global count
+    if event == "call" and "/uni_keeper/" in frame.f_code.co_filename:
+        count += 1
+        if count == {step}:
+            os.kill(os.getpid(), 9)
+sys.setprofile(trace)
+from uni_keeper.main import main
+main(sys.argv[2:])
+"""
+
+
+def test_keeper_killed_at_every_step_of_a_start(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However far it got: the next call finds or makes exactly one QEMU, and its keeper."""
+    spec = host.spec("web", "idle")
+    died = 0
+    for step in (1, 4, 9, 16, 25, 36, 49, 64, 81, 100, 121):
+        with monkeypatch.context() as patch:
+            patch.setattr(keepers, "_START", KEEPER_DIES.format(step=step))
+            try:
+                api.ensure(host.root, spec, timeout=20)
+            except UniError:
+                died += 1
+        result = api.ensure(host.root, spec, timeout=60)
+        assert result.vm["status"] == "running", step
+        vm = api.resolve_vm(host.root, "web")
+        assert vm.keeper().alive() and vm.qemu().alive(), step
+        assert [pid for pid in processes("qemu-system") if uses(pid, vm.directory)] == [vm.qemu().pid], step
+        api.remove(host.root, "web", force=True)
+    assert died >= 3
+
+
+def uses(pid: int, directory: Path) -> bool:
+    """Whether a process has a log or socket of this VM open."""
+    try:
+        names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return False
+    return any(name.startswith(f"{directory}/") for name in names)
+
+
+def test_disk_full_while_a_vm_runs(host: Host) -> None:
+    """The end of the VM is recorded, it can be removed, and its program has noticed nothing."""
+    if os.geteuid() != 0:
+        return  # it mounts a small file system
+    small = host.path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M,mode=755", "none", small], check=True)
+    try:
+        from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+
+        root = Root(small)
+        api.run(root, host.spec("web", "polite"))
+        with pytest.raises(OSError), (small / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        assert api.list_vms(root)[0]["status"] == "running"
+        result = api.stop(root, "web", grace=60)
+        assert result.vm["status"] == "exited" and result.vm["exit"]["reason"] == "exit"
+        with pytest.raises(HostError) as caught:
+            api.ensure(root, host.spec("web", "polite", env={"A": "x" * 60000}))
+        assert caught.value.code == "host.disk_full"
+        api.remove(root, "web", force=True)
+        assert [name for name in os.listdir(root.vms) if not name.startswith(".")] == []
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)  # its keeper may not have left yet

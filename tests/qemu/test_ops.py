@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine import accel, cgroup
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import DeadlineError, HostError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, ops
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, ops, usage
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
 from .conftest import TOP, Host
@@ -86,6 +86,19 @@ def test_stats_from_both_sides(host: Host, ticks: Path) -> None:
     assert found["disks"][0]["rd_bytes"] > 0
 
 
+def test_both_sides_in_one_reading(host: Host, ticks: Path) -> None:
+    api.ensure(host.root, counting(ticks, "web"), "healthy", timeout=60)
+    before = usage.readings(host.root)
+    follow(host, "web", "tick 20")
+    after = usage.rates(before, usage.readings(host.root, ["web"]))
+    assert [row["name"] for row in after] == ["web"]
+    assert after[0]["host"]["cpu_us"] > before[0]["host"]["cpu_us"] and after[0]["host"]["rss"] > 1 << 20
+    assert after[0]["guest"]["uptime_ms"] > before[0]["guest"]["uptime_ms"]
+    assert after[0]["rates"]["host_cpu_percent"] > 0 and "guest_cpu_percent" in after[0]["rates"]
+    api.pause(host.root, "web")
+    assert usage.readings(host.root)[0]["guest"] is None, "a paused guest cannot answer, and is not waited for"
+
+
 def test_saved_and_back(host: Host, ticks: Path) -> None:
     api.ensure(host.root, counting(ticks, "web"), "healthy", timeout=60)
     first = api.ensure(host.root, VmSpec.parse("web"), "saved")
@@ -120,6 +133,8 @@ def test_debugger_stub_answers(host: Host, ticks: Path) -> None:
     api.ensure(host.root, counting(ticks, "web"), "healthy", timeout=60)
     where = ops.debug(host.root, "web")
     assert ops.debug(host.root, "web") == where and "target remote" in where["command"]
+    assert Path(where["symbols"]).read_bytes()[:4] == b"\x7fELF" and where["argv"][1] == where["symbols"]
+    assert where["program"] == "", "this one has no image to take the program from"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(30)
         sock.connect(where["socket"])

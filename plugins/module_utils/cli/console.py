@@ -20,18 +20,22 @@ _END_OF_INPUT = b"\x04"
 class Session:
     """One attached console.
 
-    :param raw: every key goes to the guest; Ctrl-] leaves. Otherwise Ctrl-C sends SIGINT to the program, and a
+    :param raw: every key goes to the guest; ``leave`` leaves. Otherwise Ctrl-C sends SIGINT to the program, and a
         second one ends the VM
     :param typing: standard input is typed at the console
+    :param leave: the keys that leave, when ``raw``
     """
 
-    def __init__(self, sock: socket.socket, *, raw: bool, typing: bool, signal: Callable[[int], None]) -> None:
+    def __init__(self, sock: socket.socket, *, raw: bool, typing: bool, signal: Callable[[int], None],
+                 leave: bytes = _LEAVE) -> None:
         self.sock = sock
         self.raw = raw and sys.stdin.isatty()
         self.typing = typing
         self.signal = signal
         self.interrupts = 0
         self.received = 0       # bytes of the console
+        self.leave = leave
+        self.held = b""  # the beginning of ``leave`` that was typed and is kept until the rest decides
 
     def run(self) -> bool:
         """Until the guest ends (False) or the person leaves (True)."""
@@ -77,8 +81,10 @@ class Session:
         if not data:
             poll.unregister(0)
             data = _END_OF_INPUT
-        if self.raw and _LEAVE in data:
-            return True
+        if self.raw:
+            data, self.held, left = split_leave(self.held + data, self.leave)
+            if left:
+                return True
         self.sock.sendall(data)
         return False
 
@@ -108,3 +114,37 @@ def _write(data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(1, view):]
+
+
+def parse_keys(text: str) -> bytes:
+    """``ctrl-p,ctrl-q`` or ``ctrl-],q`` as the bytes that a terminal sends for it.
+
+    :raises UsageError: code ``cli.keys``
+    """
+    keys = b""
+    for part in text.split(","):
+        name = part.strip()
+        control = name[5:].upper() if name.lower().startswith("ctrl-") else ""
+        if len(control) == 1 and "@" <= control <= "_":
+            keys += bytes([ord(control) & 0x1F])
+        elif len(name) == 1 and name.isascii() and name.isprintable():
+            keys += name.encode()
+        else:
+            from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+
+            raise UsageError(f"--detach-keys {text!r} is not understood", code="cli.keys",
+                             hint="keys with commas between them, such as ctrl-] or ctrl-p,ctrl-q")
+    return keys
+
+
+def split_leave(data: bytes, leave: bytes) -> tuple[bytes, bytes, bool]:
+    """What of the typed bytes goes to the guest, what is kept (they may be the beginning of ``leave``), and whether
+    ``leave`` came. Pure.
+    """
+    at = data.find(leave)
+    if at >= 0:
+        return data[:at], b"", True
+    for length in range(min(len(leave) - 1, len(data)), 0, -1):
+        if data.endswith(leave[:length]):
+            return data[:-length], data[-length:], False
+    return data, b"", False

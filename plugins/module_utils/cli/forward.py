@@ -19,7 +19,8 @@ SOCKET = "run/unid.sock"
 NONE = "none"                       # UNI_SOCKET=none: as --no-daemon
 # Commands that only look, or that work on this installation: the owner of the state reads it faster than he can ask.
 DIRECT = frozenset({
-    "ps", "logs", "attach", "inspect", "wait", "port", "stats", "events", "images", "image inspect", "image history",
+    "ps", "logs", "attach", "inspect", "wait", "port", "stats", "top", "status", "events",
+    "images", "image inspect", "image history",
     "pkg search", "pkg list", "compose plan", "compose ps", "compose logs", "compose config", "compose ls",
     "volume ls", "volume inspect", "volume export", "network ls", "network inspect", "kernel list", "kernel verify",
     "kernel keygen", "kernel publish", "upgrade", "upgrade check", "upgrade list", "upgrade rollback",

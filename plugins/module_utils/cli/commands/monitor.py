@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""uni dump, debug, suspend, events: what a VM's monitor can do, and what its keeper has seen."""
+"""uni dump, debug, suspend: what a VM's monitor can do."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ def dump(args: argparse.Namespace, ui: Ui) -> int:
 
 def debug_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vm")
+    parser.add_argument("--run", action="store_true", help="start gdb here, with the symbols of kernel and program")
 
 
 def debug(args: argparse.Namespace, ui: Ui) -> int:
     """Offer QEMU's gdb stub and print how to connect."""
     where = ops.debug(ui.root, args.vm)
+    if args.run:
+        return _run_gdb(where["argv"])
     ui.emit(where, lambda: put(where["command"]))
     return 0
 
@@ -45,19 +48,13 @@ def suspend(args: argparse.Namespace, ui: Ui) -> int:
     return 0
 
 
-def events_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", metavar="TIME", help="only what is newer: 10m, 1h30m or 2026-01-31T12:00:00Z")
-    parser.add_argument("--filter", action="append", default=[], metavar="KEY=VALUE",
-                        help="only events whose vm, name or event is this (repeats)")
+def _run_gdb(argv: list[str]) -> int:
+    """gdb in the foreground; its exit status."""
+    import shutil
+    import subprocess
 
+    from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
 
-def events(args: argparse.Namespace, ui: Ui) -> int:
-    """Print what happened to VMs, the oldest first."""
-    wanted = [word.partition("=")[::2] for word in args.filter]
-    found = [event for event in ops.events(ui.root, since=args.since)
-             if all(str(event.get(key)) == value for key, value in wanted)]
-    hidden = ("time", "event", "vm", "name")
-    ui.table(found, ("TIME", "EVENT", "VM", "DETAILS"), [
-        (event["time"], event["event"], event.get("name", ""),
-         " ".join(f"{key}={value}" for key, value in event.items() if key not in hidden)) for event in found])
-    return 0
+    if shutil.which("gdb") is None:
+        raise HostError("gdb is not installed", code="host.tool", hint="install it: apt install gdb")
+    return subprocess.run(argv, check=False).returncode

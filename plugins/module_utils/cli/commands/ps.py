@@ -7,7 +7,7 @@ import argparse
 import time
 from typing import Any
 
-from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, age, put
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, age, clean, put
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import views
 
 
@@ -19,8 +19,10 @@ def ps_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="only VMs whose name, status, image, label, health or id is this (repeats)",
+        help="only VMs whose name, status, image, label, health, exited or id is this (repeats)",
     )
+    parser.add_argument("--format", metavar="TEXT", help="one line a VM, such as '{name} {status}' or '{{.Name}}'")
+    parser.add_argument("--no-trunc", action="store_true", help="with the image's whole digest and when it was made")
 
 
 def ps(args: argparse.Namespace, ui: Ui) -> int:
@@ -30,9 +32,14 @@ def ps(args: argparse.Namespace, ui: Ui) -> int:
         ui.emit([vm["id"] for vm in vms], lambda: put("\n".join(vm["id"] for vm in vms)) if vms else None)
         return 0
     now = time.time()
+    if args.format is not None:
+        lines = [_formatted(args.format, vm, now) for vm in vms]
+        ui.emit(vms, lambda: put("\n".join(lines)) if lines else None)
+        return 0
+    more = ("IMAGE ID", "CREATED") if args.no_trunc else ()
     ui.table(
         vms,
-        ("ID", "NAME", "IMAGE", "STATUS", "MEMORY", "PORTS"),
+        ("ID", "NAME", "IMAGE", "STATUS", "MEMORY", "PORTS", *more),
         [
             (
                 vm["id"],
@@ -41,6 +48,7 @@ def ps(args: argparse.Namespace, ui: Ui) -> int:
                 status_text(vm, now),
                 _megabytes(vm.get("memory")),
                 ", ".join(short_port(port) for port in vm.get("ports") or ()),
+                *((vm.get("image_id", ""), vm.get("created", "")) if more else ()),
             )
             for vm in vms
         ],
@@ -48,20 +56,50 @@ def ps(args: argparse.Namespace, ui: Ui) -> int:
     return 0
 
 
-def _filters(words: list[str]) -> dict[str, str]:
-    filters = {}
+def _filters(words: list[str]) -> dict[str, list[str]]:
+    """Each key with its values: a VM fits that has one of them for every key; of labels it must have all."""
+    filters: dict[str, list[str]] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or key not in ("name", "status", "image", "label", "health", "id"):
+        if not equals or key not in ("name", "status", "image", "label", "health", "exited", "id"):
             from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
 
             raise UsageError(
                 f"--filter {word!r} is not understood",
                 code="cli.filter",
-                hint="expected name=, status=, image=, label=, health= or id=, and a value",
+                hint="expected name=, status=, image=, label=, health=, exited= or id=, and a value",
             )
-        filters[key] = value
+        filters.setdefault(key, []).append(value)
     return filters
+
+
+def _formatted(template: str, vm: dict[str, Any], now: float) -> str:
+    """One VM by a template: ``{field}``, or ``{{.Field}}`` as docker has it.
+
+    :raises UsageError: code ``cli.format``
+    """
+    import re
+
+    fields = {
+        "id": vm["id"], "name": vm["name"], "names": vm["name"], "image": vm.get("image", ""),
+        "imageid": vm.get("image_id", ""), "image_id": vm.get("image_id", ""), "created": vm.get("created", ""),
+        "createdat": vm.get("created", ""), "status": status_text(vm, now), "state": vm.get("status", ""),
+        "memory": _megabytes(vm.get("memory")), "cpus": vm.get("cpus", ""), "health": vm.get("health") or "",
+        "ports": ", ".join(short_port(port) for port in vm.get("ports") or ()),
+        "labels": ",".join(f"{key}={value}" for key, value in (vm.get("labels") or {}).items()),
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        name = (match[1] or match[2]).lower()
+        if name not in fields:
+            from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+
+            raise UsageError(f"--format: there is no field {match[0]}", code="cli.format",
+                             hint=f"fields: {', '.join(sorted(fields))}")
+        return clean(str(fields[name]))
+
+    text = template.replace("\\t", "\t").replace("\\n", "\n")
+    return re.sub(r"\{\{\s*\.(\w+)\s*\}\}|\{(\w+)\}", fill, text)
 
 
 def _megabytes(size: object) -> str:

@@ -245,20 +245,25 @@ def attach_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-t", "--tty", action="store_true", help="with -i: hand every key to the guest; leave with Ctrl-]"
     )
+    parser.add_argument("--detach-keys", default="ctrl-]", metavar="KEYS",
+                        help="with -t: the keys that leave, such as ctrl-p,ctrl-q (default: ctrl-])")
 
 
 def attach(args: argparse.Namespace, ui: Ui) -> int:
     """Stream a VM's console until it ends; exit with its status."""
     vm = api.resolve_vm(ui.root, args.vm)
-    return _stream(ui.root, vm.id, typing=args.interactive, raw=args.tty and args.interactive, replay=False)
+    from ansible_collections.uni.engine.plugins.module_utils.cli.console import parse_keys
+
+    return _stream(ui.root, vm.id, typing=args.interactive, raw=args.tty and args.interactive, replay=False,
+                   leave=parse_keys(args.detach_keys))
 
 
-def _stream(root: Root, vm_id: str, *, typing: bool, raw: bool, replay: bool) -> int:
+def _stream(root: Root, vm_id: str, *, typing: bool, raw: bool, replay: bool, leave: bytes = b"\x1d") -> int:
     from ansible_collections.uni.engine.plugins.module_utils.cli.console import Session
 
     try:
         session = Session(api.attach(root, vm_id, typing=typing, replay=replay), raw=raw, typing=typing,
-                          signal=lambda number: api.kill(root, vm_id, number))
+                          leave=leave, signal=lambda number: api.kill(root, vm_id, number))
         if session.run():
             return 0
         heard = session.received > 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, age, put, show
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put, show
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 
 
@@ -167,53 +167,22 @@ def port(args: argparse.Namespace, ui: Ui) -> int:
     return 0
 
 
-def stats_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("vm", nargs="*", help="these VMs (default: all that run)")
-
-
-def stats(args: argparse.Namespace, ui: Ui) -> int:
-    """Print what the guests say about themselves."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.units import format_size
-
-    names = args.vm or [vm["id"] for vm in api.list_vms(ui.root)]
-    rows = []
-    for name in names:
-        vm = api.resolve_vm(ui.root, name)
-        rows.append({"id": vm.id, "name": vm.name, **api.command(ui.root, name, {"cmd": "stats"})})
-
-    def size(row: dict[str, Any], key: str) -> str:
-        return format_size(row[key]) if isinstance(row.get(key), int) else ""
-
-    ui.table(
-        rows,
-        ("NAME", "UP", "CPU", "MEMORY FREE", "MEMORY", "THREADS", "NET IN", "NET OUT", "DISK IN", "DISK OUT"),
-        [
-            (
-                row["name"],
-                age(row.get("uptime_ms", 0) / 1000),
-                f"{row.get('cpu_us', 0) / 1e6:.1f} s",
-                size(row, "mem_free"),
-                size(row, "mem_total"),
-                row.get("threads", ""),
-                size(row, "rx_bytes"),
-                size(row, "tx_bytes"),
-                size(row, "rd_bytes"),
-                size(row, "wr_bytes"),
-            )
-            for row in rows
-        ],
-    )
-    return 0
-
-
 def trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vm")
-    parser.add_argument("switch", choices=("on", "off"))
+    parser.add_argument("switch", nargs="?", choices=("on", "off"),
+                        help="turn it on or off and leave; without it: on, print the calls, off again at Ctrl-C")
+    parser.add_argument("-e", "--filter", metavar="NAMES", help="only these system calls, such as openat,read")
+    parser.add_argument("-o", dest="into", metavar="FILE", help="write them to a file")
+    parser.add_argument("--time", metavar="DURATION", help="end after this time")
 
 
 def trace(args: argparse.Namespace, ui: Ui) -> int:
-    """Turn the tracing of system calls on the console on or off."""
+    """Trace the system calls of a running VM: live here, or on its console."""
+    from ansible_collections.uni.engine.plugins.module_utils.cli import tracing
+
     vm = api.resolve_vm(ui.root, args.vm)
+    if args.switch is None:
+        return tracing.run(args, ui, vm.id)
     api.command(ui.root, vm.id, {"cmd": "trace", "on": args.switch == "on"})
     ui.line({"id": vm.id, "name": vm.name, "trace": args.switch == "on"}, vm.name)
     return 0

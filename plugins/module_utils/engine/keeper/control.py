@@ -66,6 +66,7 @@ class Control:
         self.input, self.output = b"", b""
         self.skipping = False
         self.pending: dict[int, Client] = {}
+        self.asked: int | None = None
 
     def connect(self) -> None:
         """Connect to control.sock."""
@@ -129,10 +130,14 @@ class Control:
             self.vm.running()
             self._flush()
         elif kind == "ready":
+            self.asked = None
             self.vm.ready()
         elif kind == "exit":
             self._exit(event)
         elif kind in ("ok", "error", "stats"):
+            if self.asked is not None and event.get("id") == self.asked:
+                self.asked = None
+                self.vm.ready()
             client = self.pending.pop(event["id"], None) if isinstance(event.get("id"), int) else None
             if client is not None:
                 client.reply({"ok": kind != "error", "error": str(event.get("message", ""))[:200], "answer": event})
@@ -165,6 +170,11 @@ class Control:
             self.vm.loop.after(COMMAND_TIMEOUT, lambda: self._late(number))
         self.output += line
         self._flush()
+
+    def ask_whether_ready(self) -> None:
+        """After an adoption: the number of a command whose answer says that the guest's program has begun."""
+        self.asked = self.next_id
+        self.command({"cmd": "stats"})
 
     def _late(self, number: int) -> None:
         client = self.pending.pop(number, None)

@@ -126,10 +126,21 @@ class Vm:
         self._watch_process()
         self.record(keeper=self._keeper())
         self.event("adopt")
+        if self.control.spoken and not (self.control.booted and state.get("ready")):
+            self._catch_up()
         self.notify("adopted")
         if state.get("ready") or not self.control.spoken:
             self._start_health()
         return True
+
+    def _catch_up(self) -> None:
+        """What the guest said while no keeper listened is gone: its QEMU runs, so it counts as booted, and it is asked
+        for anything, for a kernel that answers has begun its program.
+        """
+        if not self.control.booted:
+            self.control.booted = True
+            self.running()
+        self.control.ask_whether_ready()
 
     def lost(self) -> None:
         """Nobody watched when QEMU ended: say so, then do what the restart policy says."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import DeadlineError, GuestError, StateError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    DeadlineError,
+    GuestError,
+    StateError,
+    UniError,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
@@ -22,6 +28,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record impor
 
 SAVED = "saved.state"      # the machine's state beside the VM's record
 SAVE_SECONDS = 300.0
+FOLLOW_POLL = 0.1          # seconds between looks at the events log
 POLL = 0.02                # seconds between looks at a migration; QMP has no command that waits for it
 
 
@@ -95,7 +102,7 @@ def dump(root: Root, reference: str, path: Path) -> int:
         os.close(fd)
 
 
-def debug(root: Root, reference: str) -> dict[str, str]:
+def debug(root: Root, reference: str) -> dict[str, Any]:
     """Offer QEMU's gdb stub on ``gdb.sock`` in the VM's directory; how to connect to it. Others go on undisturbed.
 
     The guest is not stopped until a debugger connects.
@@ -127,7 +134,32 @@ def debug(root: Root, reference: str) -> dict[str, str]:
     kernel = Path(str((vm.runtime.get("boot") or {}).get("kernel", "")))
     symbols = next((item for item in (kernel.with_name("uni.elf.debug"), kernel.with_name("uni.debug.elf"), kernel)
                     if item.is_file()), kernel)
-    return {"socket": str(path), "symbols": str(symbols), "command": f"gdb -ex 'target remote {path}' {symbols}"}
+    program = _program(root, vm)
+    argv = ["gdb", str(symbols), "-ex", f"target remote {path}"]
+    argv += ["-ex", f"add-symbol-file {program}"] if program is not None else []
+    return {"socket": str(path), "symbols": str(symbols), "program": str(program or ""), "argv": argv,
+            "command": shlex.join(argv)}
+
+
+def _program(root: Root, vm: Vm) -> Path | None:
+    """The VM's program as a file beside its record, for its symbols; None when there is no root disk to take it from.
+
+    Symbols fit where the program was linked: one that is position-independent is loaded elsewhere each time.
+    """
+    from ansible_collections.uni.engine.plugins.module_utils.engine import diskfiles
+    from ansible_collections.uni.engine.plugins.module_utils.engine.diskimage import DiskRef
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images, launch
+
+    image = vm.record.get("image") or {}
+    name = launch.command_line(vm)[0]
+    if not image.get("disk") or not name.startswith("/"):
+        return None
+    target = vm.directory / "program.elf"
+    try:
+        diskfiles.copy_out(DiskRef(Path(images.unpack(root, image)["disk"])), name, target)
+    except UniError:
+        return None
+    return target
 
 
 def save(root: Root, reference: str) -> None:
@@ -194,27 +226,66 @@ def resume_saved(vm: Vm) -> None:
     (vm.directory / SAVED).unlink(missing_ok=True)
 
 
-def events(root: Root, *, since: str | float | None = None) -> Iterator[dict[str, Any]]:
+def events(root: Root, *, since: str | float | None = None, until: str | float | None = None, follow: bool = False,
+           filters: Mapping[str, Collection[str]] | None = None) -> Iterator[dict[str, Any]]:
     """What happened to the VMs of this host, the oldest first: start, ready, exit, oom, panic, health, ...
 
-    :param since: a duration back from now, or a time stamp
+    :param since: a duration back from now, or a time stamp; ``until`` likewise
+    :param follow: go on with what still happens (until ``until``, or for ever)
+    :param filters: for each key the values that are wanted
     """
     from ansible_collections.uni.engine.plugins.module_utils.engine.console import parse_since, parse_stamp
 
     begin = parse_since(since)
-    for name in ("events.jsonl.1", "events.jsonl"):
+    end = parse_since(until) if until is not None else float("inf")
+    for line in _event_lines(root.log, follow, end):
         try:
-            with (root.log / name).open("rb") as file:
-                for line in file:
-                    try:
-                        event = json.loads(line)
-                        fits = isinstance(event, dict) and (not begin or parse_stamp(str(event["time"])) >= begin)
-                    except (ValueError, KeyError):
-                        continue  # a line that a full disk cut off
-                    if fits:
-                        yield event
-        except FileNotFoundError:
-            continue
+            event = json.loads(line)
+            moment = parse_stamp(str(event["time"]))
+        except (ValueError, KeyError, TypeError):
+            continue  # a line that a full disk cut off
+        if moment > end:
+            return
+        if moment >= begin and all(str(event.get(key)) in wanted for key, wanted in (filters or {}).items()):
+            yield event
+
+
+def _event_lines(directory: Path, follow: bool, end: float) -> Iterator[bytes]:
+    """The lines of the log and of the older one; with ``follow`` those that are still to come, over a rotation too."""
+    try:
+        with (directory / "events.jsonl.1").open("rb") as file:
+            yield from file
+    except FileNotFoundError:
+        pass
+    path = directory / "events.jsonl"
+    file: BinaryIO | None = None
+    rest = b""
+    try:
+        while True:
+            if file is None and path.exists():
+                file = path.open("rb")
+            rotated = file is not None and _is_another(path, file.fileno())
+            data = file.read() if file is not None else b""  # after the look: what was written before it is here
+            *lines, rest = (rest + data).split(b"\n")
+            yield from lines
+            if rotated and file is not None:
+                file.close()
+                file = None
+            elif not follow or time.time() > end:
+                return
+            else:
+                time.sleep(FOLLOW_POLL)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _is_another(path: Path, fd: int) -> bool:
+    """Whether ``path`` is not the open file any more."""
+    try:
+        return path.stat().st_ino != os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return True
 
 
 def recover(root: Root) -> list[dict[str, str]]:

@@ -35,10 +35,12 @@ def pending(vm: Vm) -> tuple[str, ...]:
                         and before.get(name, DEFAULTS.get(name)) != vm.values.get(name, DEFAULTS.get(name))))
 
 
-def list_vms(root: Root, *, everything: bool = False, filters: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+def list_vms(root: Root, *, everything: bool = False,
+             filters: Mapping[str, str | list[str]] | None = None) -> list[dict[str, Any]]:
     """VMs for `uni ps`: running ones, or all. Reads one small file each.
 
-    :param filters: ``name``, ``status``, ``image``, ``label`` (NAME or NAME=VALUE), ``health``, ``id``
+    :param filters: ``name``, ``status``, ``image``, ``label`` (NAME or NAME=VALUE), ``health``, ``exited``
+        (a status), ``id``; a list means one of them, of labels all
     """
     from ansible_collections.uni.engine.plugins.module_utils.engine.process import boot_id
 
@@ -53,17 +55,21 @@ def list_vms(root: Root, *, everything: bool = False, filters: Mapping[str, str]
     return sorted(result, key=lambda state: str(state.get("created", "")), reverse=True)
 
 
-def _matches(state: Mapping[str, Any], filters: Mapping[str, str]) -> bool:
-    for key, wanted in filters.items():
+def _matches(state: Mapping[str, Any], filters: Mapping[str, str | list[str]]) -> bool:
+    """Whether the VM has all labels and, for every other key, one of the values."""
+    for key, values in filters.items():
+        wanted = [values] if isinstance(values, str) else values
         if key == "label":
-            name, equals, value = wanted.partition("=")
             labels = state.get("labels") or {}
-            if name not in labels or (equals and labels[name] != value):
-                return False
+            pairs = [item.partition("=") for item in wanted]
+            fits = all(name in labels and (not equals or labels[name] == text) for name, equals, text in pairs)
         elif key in ("id", "name", "image"):
-            if wanted not in str(state.get(key, "")):
-                return False
-        elif str(state.get(key)) != wanted:
+            fits = any(item in str(state.get(key, "")) for item in wanted)
+        elif key == "exited":
+            fits = state.get("status") == "exited" and str((state.get("exit") or {}).get("code")) in wanted
+        else:
+            fits = str(state.get(key)) in wanted
+        if not fits:
             return False
     return True
 
