@@ -211,7 +211,8 @@ options:
   comparisons:
     description:
       - How options are compared, by name, or with the name V(*) for all - V(strict), V(allow_more) (what is there
-        beyond the wanted entries of a list or dictionary may stay) or V(ignore).
+        beyond the wanted entries of a list or dictionary may stay; V(allow_more_present) is another name for it)
+        or V(ignore).
     type: dict
   wait:
     description:

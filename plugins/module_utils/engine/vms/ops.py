@@ -253,8 +253,8 @@ def events(root: Root, *, since: str | float | None = None, until: str | float |
 def _event_lines(directory: Path, follow: bool, end: float) -> Iterator[bytes]:
     """The lines of the log and of the older one; with ``follow`` those that are still to come, over a rotation too."""
     try:
-        with (directory / "events.jsonl.1").open("rb") as file:
-            yield from file
+        with (directory / "events.jsonl.1").open("rb") as older:
+            yield from older
     except FileNotFoundError:
         pass
     path = directory / "events.jsonl"

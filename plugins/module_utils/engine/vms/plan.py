@@ -14,7 +14,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets impo
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import STATES, VmSpec
 
 UP = ("starting", "running", "paused", "stopping", "restarting")
-COMPARISONS = ("strict", "allow_more", "ignore")
+COMPARISONS = ("strict", "allow_more", "allow_more_present", "ignore")  # the third as in community.docker
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,10 @@ def plan_vm(spec: VmSpec, observed: Observed | None, wanted: Wanted) -> Plan:
 
 def compare(spec: VmSpec, observed: Observed, wanted: Wanted) -> Tracker:
     """The fields that the user set and that differ from the record."""
+    _check_comparisons(wanted.comparisons)
     tracker = Tracker()
     for name, value in spec.values.items():
         how = wanted.comparisons.get(name, wanted.comparisons.get("*", "strict"))
-        if how not in COMPARISONS:
-            raise UsageError(f"{how!r} is not a comparison", code="vm.comparisons",
-                             hint=f"use {', '.join(COMPARISONS)}")
         if how == "ignore":
             continue
         before = observed.values.get(name, DEFAULTS.get(name))
@@ -100,11 +98,22 @@ def compare(spec: VmSpec, observed: Observed, wanted: Wanted) -> Tracker:
         elif FIELDS[name].secret:
             hidden = [redact(item, observed.id) for item in value]
             tracker.compare_secret(name, hidden, before)
-        elif how == "allow_more" and _covers(before, value):
+        elif how.startswith("allow_more") and _covers(before, value):
             continue
         else:
             tracker.compare(name, value, before)
     return tracker
+
+
+def _check_comparisons(comparisons: Mapping[str, str]) -> None:
+    """A misspelt name or way must not silently compare otherwise than its writer believes."""
+    for name, how in comparisons.items():
+        if name != "*" and name not in FIELDS:
+            raise UsageError(f"comparisons: {name!r} is not an option of a VM", code="vm.comparisons",
+                             hint="use the name of an option, or * for all")
+        if how not in COMPARISONS:
+            raise UsageError(f"comparisons: {how!r} is not a comparison", code="vm.comparisons",
+                             hint=f"use {', '.join(COMPARISONS)}")
 
 
 def short(digest: str) -> str:
