@@ -65,13 +65,15 @@ class Supervisor:
         self._networks = asyncio.get_running_loop().create_task(self._keep_networks())
 
     async def _keep_networks(self) -> None:
-        """Put back what a reload of another firewall took away."""
+        """Put back what a reload of another firewall took away; remove what killed callers had not finished."""
         from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
 
         while True:
             try:
                 if await asyncio.to_thread(attachment.repair, self._root):
                     _log.warning("rules or interfaces of networks were missing and are back")
+                for vm_id in await asyncio.to_thread(api.sweep, self._root):
+                    _log.info("VM %s was never finished and is removed", vm_id)
             except UniError as error:
                 _log.error("the networks could not be checked: %s", error)
             await asyncio.sleep(REPAIR_SECONDS)

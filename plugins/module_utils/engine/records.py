@@ -50,6 +50,18 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         raise host_error(error, path) from error
 
 
+def sweep_temporary(directory: Path) -> None:
+    """Remove the temporary files of writers that were killed; those of living ones stay."""
+    try:
+        found = [name for name in os.listdir(directory) if name.startswith(TEMP_PREFIX)]
+    except OSError:
+        return
+    for name in found:
+        pid = name.split(".")[-2]
+        if not pid.isdigit() or not os.path.exists(f"/proc/{pid}"):
+            (directory / name).unlink(missing_ok=True)
+
+
 def write_json(path: Path, obj: Any, *, mode: int = 0o600) -> None:
     """Replace ``path`` by ``obj`` as JSON with sorted keys. Errors as :func:`write_bytes`."""
     write_bytes(path, json.dumps(obj, indent=1, sort_keys=True).encode() + b"\n", mode=mode)

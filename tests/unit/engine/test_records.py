@@ -113,3 +113,14 @@ def test_root_that_is_a_file(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(HostError):
             str(Root(path).images)
+
+
+def test_temporary_files_of_the_dead_are_swept(tmp_path: Path) -> None:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.records import sweep_temporary
+
+    mine, theirs = tmp_path / f".tmp-a.json.{os.getpid()}.1f", tmp_path / ".tmp-a.json.99999999.1f"
+    for path in (mine, theirs, tmp_path / "a.json"):
+        path.write_text("x")
+    sweep_temporary(tmp_path)
+    sweep_temporary(tmp_path / "missing")
+    assert mine.exists() and not theirs.exists() and (tmp_path / "a.json").exists()

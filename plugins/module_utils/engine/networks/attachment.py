@@ -22,7 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.networks import 
     shape,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, write_bytes
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, sweep_temporary, write_bytes
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_port
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
@@ -135,7 +135,8 @@ def _apply(root: Root, networks: Sequence[model.Network], items: Sequence[Attach
 
 
 def repair(root: Root) -> bool:
-    """Put back what somebody took away (a firewall that was reloaded, a flush, a bridge that was deleted).
+    """Put back what somebody took away (a firewall that was reloaded, a flush, a bridge that was deleted), and drop
+    what belongs to VMs that are gone.
 
     :return: whether anything was missing
     :raises HostError: code ``network.*``
@@ -143,6 +144,10 @@ def repair(root: Root) -> bool:
     networks = model.load_all(root)
     if not networks or os.geteuid() != 0:
         return False
+    for network in networks:
+        ipam.sweep(root, network.name)
+        for directory in ("hosts", "dhcp"):
+            sweep_temporary(link.run_directory(root, network) / directory)
     missing = [network for network in networks if not link.whole(root, network)]
     for network in missing:
         link.up(root, network)

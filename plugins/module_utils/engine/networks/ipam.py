@@ -6,12 +6,19 @@ keeps its address; what removed VMs had is handed out again.
 from __future__ import annotations
 
 import ipaddress
+import json
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network, directory
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, read_json, write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
+    lock,
+    read_json,
+    sweep_temporary,
+    write_bytes,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 Leases = dict[str, dict[str, Any]]
@@ -99,16 +106,36 @@ def acquire(root: Root, network: Network, key: str, lease: Mapping[str, Any], *,
     :raises ConflictError: code ``ipam.taken``, ``ipam.full``;  :raises UsageError: code ``ipam.outside``
     """
     with lock(directory(root, network.name) / "lock", timeout=30):
-        known = {other: item for other, item in leases(root, network.name).items()
-                 if other == key or (root.vms / other.partition("/")[0]).is_dir()}
+        known = _living(root, leases(root, network.name), key)
         before = known.pop(key, {})
         taken = {number(item["address"]) for item in known.values()}
         address = choose(network, taken, wanted=wanted, before=before.get("address", ""))
         taken6 = {item.get("address6", "") for item in known.values()}
         address6 = choose6(network, address, taken6, wanted=wanted6, before=before.get("address6", ""))
         known[key] = {**lease, "address": address, "address6": address6}
-        write_json(directory(root, network.name) / "leases.json", known)
+        _write(root, network.name, known)
     return known[key]
+
+
+def _living(root: Root, known: Leases, key: str = "") -> Leases:
+    """The leases of VMs that exist, and of ``key``: one look at the directory, however many they are."""
+    present = set(os.listdir(root.vms))
+    return {other: item for other, item in known.items() if other == key or other.partition("/")[0] in present}
+
+
+def _write(root: Root, name: str, known: Leases) -> None:
+    """Store leases, durably. Compact: with an indentation Python's slow encoder would write a thousand of them."""
+    write_bytes(directory(root, name) / "leases.json", json.dumps(known, separators=(",", ":")).encode() + b"\n")
+
+
+def sweep(root: Root, name: str) -> None:
+    """Drop the leases of VMs that are gone, whose remover was killed, and what killed writers left."""
+    sweep_temporary(directory(root, name))
+    known = leases(root, name)
+    if len(_living(root, known)) == len(known):
+        return
+    with lock(directory(root, name) / "lock", timeout=30):
+        _write(root, name, _living(root, leases(root, name)))
 
 
 def release(root: Root, name: str, vm_id: str) -> None:
@@ -117,4 +144,4 @@ def release(root: Root, name: str, vm_id: str) -> None:
         known = leases(root, name)
         kept = {key: item for key, item in known.items() if key.partition("/")[0] != vm_id}
         if kept != known:
-            write_json(directory(root, name) / "leases.json", kept)
+            _write(root, name, kept)

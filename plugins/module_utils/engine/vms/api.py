@@ -457,7 +457,7 @@ def attach(root: Root, reference: str, *, typing: bool = True, replay: bool = Fa
 
 
 def sweep(root: Root) -> list[str]:
-    """Remove what callers that were killed left behind: directories without a record, uids without a VM.
+    """Remove what callers that were killed left behind: directories without a record, names and uids without a VM.
 
     :return: the ids that were removed
     """
@@ -468,6 +468,9 @@ def sweep(root: Root) -> list[str]:
         directory = root.vms / name
         if len(name) == records.ID_LENGTH and records.abandoned(root, directory):
             gone.append(name)
+    for link in records.names(root).iterdir():  # a directory is made before its name: this one is gone
+        if not (root.vms / os.readlink(link).rpartition("/")[2]).is_dir():
+            link.unlink(missing_ok=True)
     uids = root.run / "uids"
     for link in uids.iterdir() if uids.is_dir() else ():
         if not (root.vms / os.readlink(link)).is_dir():
