@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine import records
