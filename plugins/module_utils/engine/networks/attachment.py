@@ -22,7 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.networks import 
     shape,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.firewall import Attachment
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, sweep_temporary, write_bytes
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import lock, write_bytes
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_port
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
@@ -146,8 +146,7 @@ def repair(root: Root) -> bool:
         return False
     for network in networks:
         ipam.sweep(root, network.name)
-        for directory in ("hosts", "dhcp"):
-            sweep_temporary(link.run_directory(root, network) / directory)
+        link.sweep_names(root, network)
     missing = [network for network in networks if not link.whole(root, network)]
     for network in missing:
         link.up(root, network)

@@ -17,7 +17,12 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu im
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewalld
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json, write_bytes, write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
+    read_json,
+    sweep_temporary,
+    write_bytes,
+    write_json,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 SIGHUP, SIGTERM = 1, 15
@@ -140,6 +145,19 @@ def reload_server(root: Root, network: Network) -> Identity | None:
     if server is not None:
         server.kill(SIGHUP)
     return server
+
+
+def sweep_names(root: Root, network: Network) -> None:
+    """Remove the files of VMs that are gone, whose caller was killed between a name and its launch."""
+    gone = False
+    for directory in (run_directory(root, network) / "hosts", run_directory(root, network) / "dhcp"):
+        sweep_temporary(directory)
+        for path in directory.iterdir() if directory.is_dir() else ():
+            if path.name != "gateway" and not path.name.startswith(".") and not (root.vms / path.name).is_dir():
+                path.unlink(missing_ok=True)
+                gone = True
+    if gone:
+        reload_server(root, network)
 
 
 def server_identity(root: Root, network: Network) -> Identity | None:
