@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs that people run: Go and Rust built here; Debian's sqlite3, python3, redis-server and nginx with their libraries."""
+"""Programs that people run: Go, Rust and sanitized C built here; Debian's sqlite3, python3, perl, redis-server, nginx and the C
+compiler proper, with their libraries."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,14 @@ http {
 """
 REDIS = ("--port", "6379", "--bind", "0.0.0.0", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", "/scratch",
          "--protected-mode", "no", "--logfile", "/scratch/redis.log", "--daemonize", "no")
+#: gcc's sanitizers, and the mistakes of real/sanitized.c that each is asked to find.
+SANITIZERS = {"address": ("overflow", "freed", "wild", "deep"), "thread": ("race",), "undefined": ("undefined",)}
+#: The leak checker wants a second process. The reports go to a file of their own.
+SANITIZER_OPTIONS = {
+    "address": ("ASAN_OPTIONS", "detect_leaks=0:exitcode=41:symbolize=0:log_path=/tmp/report"),
+    "thread": ("TSAN_OPTIONS", "exitcode=42:symbolize=0:log_path=/tmp/report"),
+    "undefined": ("UBSAN_OPTIONS", "halt_on_error=1:symbolize=0:exitcode=43"),
+}
 #: The address that QEMU's user network expects its guest to have.
 ADDRESS = "ip=10.0.2.15::10.0.2.2:255.255.255.0:uni:eth0:off"
 
@@ -104,6 +114,51 @@ def python() -> Path:
     return make_disk(tree, disk, free=32)
 
 
+def perl() -> Path:
+    """Debian's perl with its library."""
+    program = Path(tool("perl"))
+    tree, disk, keep = fresh("perl", program, REAL / "work.pl")
+    if keep:
+        return disk
+    ask = [str(program), "-MConfig", "-e", "print join qq(\\n), grep { m(^/usr) && !m(/local/|site|/perl5) && -d } @INC"]
+    places = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.split()
+    for place in places:
+        shutil.copytree(place, tree / place.lstrip("/"), symlinks=True, dirs_exist_ok=True,
+                        ignore=shutil.ignore_patterns("*.pod", "*.h", "*.a", "debian-config-data*"))
+    extensions = tuple(sorted(path for place in places for path in Path(place).rglob("*.so")))
+    gather(program, tree, extensions)
+    shutil.copy2(REAL / "work.pl", tree / "work.pl")
+    return make_disk(tree, disk)
+
+
+def sanitized() -> Path:
+    """One program under each of gcc's sanitizers."""
+    source = REAL / "sanitized.c"
+    tree, disk, keep = fresh("sanitized", source)
+    if keep:
+        return disk
+    for kind in SANITIZERS:
+        program = BUILD / "bin" / f"sanitized-{kind}"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        run([tool("gcc"), "-O1", "-g", "-w", "-pthread", f"-fsanitize={kind}", "-o", str(program), str(source)])
+        gather(program, tree)
+        shutil.move(tree / str(program).lstrip("/"), tree / "bin" / kind)
+    return make_disk(tree, disk)
+
+
+def compiler() -> Path:
+    """The compiler proper of gcc, which needs no second process, and something to compile."""
+    found = subprocess.run([tool("gcc"), "-print-prog-name=cc1"], check=True, capture_output=True, text=True).stdout.strip()
+    tree, disk, keep = fresh("cc1", Path(found), REAL / "sanitized.c")
+    if keep:
+        return disk
+    gather(Path(found), tree)
+    shutil.move(tree / found.lstrip("/"), tree / "bin/cc1")
+    done = subprocess.run([tool("gcc"), "-E", "-P", str(REAL / "sanitized.c")], check=True, capture_output=True)
+    (tree / "work.i").write_bytes(done.stdout)
+    return make_disk(tree, disk)
+
+
 def redis() -> Path:
     """Debian's redis-server."""
     program = Path(tool("redis-server"))
@@ -131,7 +186,22 @@ def nginx() -> Path:
     return make_disk(tree, disk)
 
 
-TREES: dict[str, Callable[[], Path]] = {"go": go, "rust": rust, "sqlite": sqlite, "python": python, "redis": redis, "nginx": nginx}
+TREES: dict[str, Callable[[], Path]] = {
+    "go": go, "rust": rust, "sqlite": sqlite, "python": python, "perl": perl, "sanitized": sanitized, "cc1": compiler, "redis": redis,
+    "nginx": nginx,
+}
+
+
+def sanitizer_cases() -> list[Case]:
+    """Each sanitizer without a mistake, and with those that it finds. Its report is full of addresses: the exit status tells."""
+    made: list[Case] = []
+    for kind, mistakes in SANITIZERS.items():
+        variable, options = SANITIZER_OPTIONS[kind]
+        for mistake in ("", *mistakes):
+            name = f"real/sanitized-{kind}{'-' if mistake else ''}{mistake}"
+            argv = (f"/bin/{kind}", *([mistake] if mistake else []))
+            made.append(Case(name, "sanitized", argv, env={variable: options}, memory=256, timeout=300))
+    return made
 
 
 def cases() -> list[Case]:
@@ -144,6 +214,9 @@ def cases() -> list[Case]:
         Case("real/sqlite", "sqlite", ("/usr/bin/sqlite3", "/scratch/test.db", ".read /work.sql"), timeout=300),
         Case("real/sqlite-tmp", "sqlite", ("/usr/bin/sqlite3", "/tmp/test.db", ".read /work.sql"), timeout=300),
         Case("real/python", "python", ("/usr/bin/python3", "-B", "/work.py", "an argument"), memory=192, timeout=400),
+        Case("real/perl", "perl", ("/usr/bin/perl", "/work.pl"), timeout=300),
+        Case("real/cc1", "cc1", ("/bin/cc1", "-quiet", "-O2", "-fpreprocessed", "/work.i", "-o", "/dev/stdout"), memory=192, timeout=300),
+        *sanitizer_cases(),
         Case("real/redis", "redis", ("/usr/bin/redis-server", *REDIS), config=net, timeout=400, port=6379, client="redis_client.py"),
         Case("real/nginx", "nginx", ("/usr/sbin/nginx", "-c", "/etc/nginx.conf"), config=net, timeout=400, port=80,
              client="nginx_client.py", stop="SIGQUIT"),
