@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a program gives back is free again: many rounds of taking and returning, and memory is where it was. The bound is a share of
 // all memory, so that it says something in a small machine and nothing about what else goes on in a large one.
-// oracle: memory=32 cwd=/work,/tmp
+// oracle: memory=32 cwd=/scratch,/tmp
 #include "oracle.h"
 #include <pthread.h>
 #include <sys/eventfd.h>

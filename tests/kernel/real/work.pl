@@ -19,16 +19,16 @@ my @threads = map {
 } 1 .. 5;
 print join(' ', map { $_->join } @threads), " $total\n";
 
-open my $out, '>', '/work/lines' or die $!;
+open my $out, '>', '/scratch/lines' or die $!;
 printf $out "line %d\n", $_ for 1 .. 5000;
 close $out;
-open my $in, '<', '/work/lines' or die $!;
+open my $in, '<', '/scratch/lines' or die $!;
 my @lines = <$in>;
-print scalar(@lines), ' ', -s '/work/lines', ' ', sha256_hex(join '', sort @lines), "\n";
-print rename('/work/lines', '/work/moved') ? 1 : 0, ' ', unlink('/work/moved', '/work/none'), "\n";
-mkdir '/work/dir' or die $!;
-open my $file, '>', "/work/dir/$_" for qw(c a b);
-opendir my $dir, '/work/dir' or die $!;
+print scalar(@lines), ' ', -s '/scratch/lines', ' ', sha256_hex(join '', sort @lines), "\n";
+print rename('/scratch/lines', '/scratch/moved') ? 1 : 0, ' ', unlink('/scratch/moved', '/scratch/none'), "\n";
+mkdir '/scratch/dir' or die $!;
+open my $file, '>', "/scratch/dir/$_" for qw(c a b);
+opendir my $dir, '/scratch/dir' or die $!;
 print join(' ', sort grep { !/^\./ } readdir $dir), "\n";
 
 my $rang = 0;
