@@ -70,7 +70,7 @@ def main() -> None:
     for title, function in (("Leases", addresses), ("Plans", plans), ("Rules", rules)):
         large, small = f"{LARGE} VMs, per VM", f"{SMALL} VMs, per VM"
         times = measure({large: lambda run=function: run(LARGE), small: lambda run=function: run(SMALL)},  # type: ignore[misc]
-                        rounds=5)
+                        rounds=3)
         report(f"{title}, {LARGE} against {SMALL}", times, large, small, "linear is 1")
 
 

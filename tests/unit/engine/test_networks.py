@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -108,6 +110,42 @@ def test_no_address_is_handed_out_twice_and_freed_ones_are_reused(tmp_path: Path
     lost = ipam.leases(root, "big")[f"{ids[9]}/0"]["address"]
     (root.vms / "e").mkdir()
     assert ipam.acquire(root, network, "e/0", {"mac": "m"})["address"] == lost
+
+
+TAKER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import ipam
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network
+from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+network = Network("big", "ub1", "10.1.0.0/24", "10.1.0.1", {"subnet6": "fd01::/64"})
+for vm_id in sys.argv[3:]:
+    lease = ipam.acquire(Root(Path(sys.argv[2])), network, f"{vm_id}/0", {})
+    print(lease["address"], lease["address6"], flush=True)
+"""
+
+
+def test_processes_do_not_get_one_address_twice(tmp_path: Path) -> None:
+    """Five processes at once, one of them killed on its way."""
+    root = Root(tmp_path)
+    model.directory(root, "big").mkdir(parents=True)
+    ids = [f"{number:012x}" for number in range(100)]
+    for vm_id in ids:
+        (root.vms / vm_id).mkdir()
+    collections = next(path for path in sys.path if (Path(path) / "ansible_collections/uni/engine").exists())
+    takers = [subprocess.Popen([sys.executable, "-c", TAKER, collections, str(tmp_path), *ids[start::5]],
+                               stdout=subprocess.PIPE, text=True) for start in range(5)]
+    assert takers[0].stdout is not None and takers[0].stdout.readline()
+    takers[0].kill()
+    given = [line for taker in takers[1:] for line in taker.communicate()[0].splitlines()]
+    takers[0].communicate()
+    assert len(given) == 80 == len(set(given))
+    leases = ipam.leases(root, "big")
+    assert len({lease["address"] for lease in leases.values()}) == len({lease["address6"] for lease in leases.values()}) \
+        == len(leases) >= 81
+    ipam.sweep(root, "big")
+    assert not list(model.directory(root, "big").glob(".tmp-*"))
 
 
 def test_rules_publish_isolate_and_come_off_again() -> None:
