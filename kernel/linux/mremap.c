@@ -53,7 +53,7 @@ static long move(struct mm *mm, struct vma *v, const struct remap *m)
     u32 prot = v->prot, flags = v->flags;
     const char *name = v->name;
     struct file *f = v->file ? file_get(v->file) : NULL;
-    long at = vm_map_locked(mm, fixed ? m->target : 0, m->new_len, prot, flags, f, pgoff, fixed, false);
+    long at = vm_map_locked(mm, fixed || keep ? m->target : 0, m->new_len, prot, flags, f, pgoff, fixed, false);
     if (f)
         file_put(f);
     if (at < 0)
@@ -95,9 +95,9 @@ static long remap_fixed(struct mm *mm, struct remap *m)
 
 static long remap(struct mm *mm, struct remap *m)
 {
-    if (m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP) && m->flags & MREMAP_FIXED)
-        return remap_fixed(mm, m);
-    if (m->old_len >= m->new_len && !(m->flags & MREMAP_DONTUNMAP)) {
+    if (m->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
+        return remap_fixed(mm, m);          // for the latter the target is a hint
+    if (m->old_len >= m->new_len) {
         struct vma *v = vm_find(m->addr);
         if (!v || v->start > m->addr)
             return -EFAULT;
@@ -115,7 +115,7 @@ static long remap(struct mm *mm, struct remap *m)
     int err = vm_may_grow(mm, more >> PAGE_SHIFT, v->prot, v->flags, v->file);
     if (err)
         return err;
-    if (!(m->flags & MREMAP_DONTUNMAP) && m->old_len && grow_in_place(mm, v, m))
+    if (m->old_len && grow_in_place(mm, v, m))
         return (long)m->addr;
     return m->flags & MREMAP_MAYMOVE ? move(mm, v, m) : -ENOMEM;
 }

@@ -182,6 +182,32 @@ static void reservations(void)
     T(munmap(all, 1000 * PAGE));
 }
 
+// C libraries pass the new address on for MREMAP_FIXED only.
+static char *raw_mremap(void *old, size_t from, size_t to, int flags, void *where)
+{
+    return (char *)syscall(SYS_mremap, old, from, to, flags, where);
+}
+
+// MREMAP_DONTUNMAP: the pages go, the area stays; the new address is a hint, or with MREMAP_FIXED an order.
+static void leaving(void)
+{
+    char *old = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *room = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *new;
+
+    munmap(room, 8 * PAGE);
+    old[0] = 'x';
+    new = raw_mremap(old, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, room);
+    V(new == room);
+    V(new[0]);
+    V(old[0]);
+    T(raw_mremap(old, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, old) == MAP_FAILED ? errno : 0);
+    T(raw_mremap(old, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, room + 1) == MAP_FAILED ? errno : 0);
+    V(raw_mremap(new, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP | MREMAP_FIXED, room + 4 * PAGE) == room + 4 * PAGE);
+    V(room[4 * PAGE]);
+    V(room[0]);
+}
+
 int main(void)
 {
     signal(SIGSEGV, on_fault);
@@ -191,5 +217,6 @@ int main(void)
     advising();
     breaking();
     reservations();
+    leaving();
     return 0;
 }
