@@ -169,7 +169,7 @@ def test_cgroup_settings() -> None:
     limits = {"cpu": 0.5, "memory": 1 << 20, "pids": 9, "io_read_bps": 5, "io_write_iops": 6}
     assert list(cgroup.settings(limits, "8:0")) == [
         ("cpu", "cpu.max", "50000 100000"), ("memory", "memory.max", "1048576"), ("pids", "pids.max", "9"),
-        ("io", "io.max", "8:0 rbps=5 wiops=6")]
+        ("io", "io.max", "8:0 rbps=5 wbps=max riops=max wiops=6")]
 
 
 def test_mac_addresses_are_stable_and_local() -> None:
