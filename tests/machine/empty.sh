@@ -4,7 +4,8 @@
 #   tests/machine/empty.sh ./quickstart.sh
 #   tests/machine/empty.sh ./test.sh lint unit
 # Shows whether the lists of packages are complete. As root; the system is made anew in .build/machine/empty each time,
-# from a copy that debootstrap makes once. SUITE=jammy takes another release, MIRROR another archive.
+# from a copy that debootstrap makes once. SUITE takes another release, MIRROR another archive, as for Ubuntu 22.04:
+#   SUITE=jammy COMPONENTS=main,universe MIRROR=http://archive.ubuntu.com/ubuntu tests/machine/empty.sh ./quickstart.sh
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
 suite=${SUITE:-bookworm} mirror=${MIRROR:-http://deb.debian.org/debian}
@@ -13,7 +14,7 @@ base=$top/.build/machine/minbase-$suite root=$top/.build/machine/empty-$suite
 [ -e "$base/.complete" ] || {
     rm -rf "$base"
     mkdir -p "${base%/*}"
-    debootstrap --variant=minbase "$suite" "$base" "$mirror" >"$base.log" 2>&1 || { tail "$base.log" >&2; exit 1; }
+    debootstrap --variant=minbase ${COMPONENTS:+--components="$COMPONENTS"} "$suite" "$base" "$mirror" >"$base.log" 2>&1 || { tail "$base.log" >&2; exit 1; }
     touch "$base/.complete"
 }
 [ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root"
