@@ -8,6 +8,9 @@
 #include "uaccess.h"
 
 #define WAITV_LIMIT 128
+#ifndef FUTEX_32                    // headers older than Linux 5.16 (Ubuntu 22.04)
+#define FUTEX_32 2
+#endif
 
 struct waitv_k {                    // struct futex_waitv
     u64 val, addr;
