@@ -77,6 +77,8 @@ def put(text: str) -> None:
 
 def clean(text: str) -> str:
     """Text from elsewhere without control characters: it must not be able to steer a terminal."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
@@ -93,8 +95,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     lines = [list(columns)]
     lines += [[clean("" if cell is None else str(cell)) for cell in row] for row in rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        put("   ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+    put("\n".join("   ".join(map(str.ljust, line, widths)).rstrip() for line in lines))
 
 
 def _asked_for(name: str) -> bool:
