@@ -75,7 +75,7 @@ int user_cmpxchg_u32(uptr p, u32 expected, u32 desired, u32 *old)
 
 int user_xchg_op_u32(uptr p, int op, u32 operand, u32 *old)
 {
-    u32 seen;
+    u32 seen = 0;                   // GCC 11 does not see that it is set
     int err = user_read_u32(p, &seen);
     while (!err) {
         u32 next;
