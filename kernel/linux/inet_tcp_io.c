@@ -328,9 +328,12 @@ static ssize_t recv_loop(struct socket *s, struct tcp_sock *t, struct msg *m, u3
         done += n;
         if (done >= target)
             return (ssize_t)done;
-        if (t->rx_bytes > (peek ? done : 0) + hole)
+        net_lock();                           // the last bytes and the end may come together, between two looks at them
+        bool more = t->rx_bytes > (peek ? done : 0) + hole;
+        int why = more || (done && s->error) ? 0 : recv_end(s, t);
+        net_unlock();
+        if (more)
             continue;
-        int why = done && s->error ? 0 : recv_end(s, t);
         if (why != 1)
             return done ? (ssize_t)done : why;
         if (peek && done)                     // no way to wait for more than is there without taking it

@@ -60,6 +60,7 @@ def up(root: Root, stack: StackSpec, *, check: bool = False, services: Collectio
         return StackResult(stack.name, planned.plan, _warnings(stack, planned))
     with _locked(root, stack.name):
         planned = _plan(root, stack, services, scale, remove_orphans, recreate)
+        _sweep(root)
         if planned.plan.changed:
             _apply(root, stack, planned, timeout, progress or (lambda _text: None))
     return StackResult(stack.name, planned.plan, _warnings(stack, planned), ps(root, stack.name))
@@ -83,6 +84,7 @@ def down(root: Root, name: str, *, check: bool = False, volumes: bool = False, t
             from ansible_collections.uni.engine.plugins.module_utils.engine.stacks import apply
 
             apply.take_down(root, waves, timeout=timeout, progress=progress or (lambda _text: None))
+            _sweep(root)
             for net in nets:
                 network_api().ensure_absent(root, net)
             for volume in owned:
@@ -149,6 +151,13 @@ def config(stack: StackSpec) -> dict[str, Any]:
         "volumes": {stack.object_name(k, v): dict(v) for k, v in stack.volumes.items()},
         "networks": {stack.object_name(k, v): dict(v) for k, v in stack.networks.items()},
     }
+
+
+def _sweep(root: Root) -> None:
+    """What callers that were killed left behind goes, also where no daemon sees to it."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api as vms
+
+    vms.sweep(root)
 
 
 def volume_api() -> Any:
