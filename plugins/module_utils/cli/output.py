@@ -57,6 +57,26 @@ class Ui:
         """Tell the person something that is not the result."""
         sys.stderr.write(text + "\n")
 
+    def each(self, names: Iterable[str], one: Callable[[str], Any]) -> tuple[dict[str, Any], int]:
+        """Call for every name; one that fails is told and holds up no other: ({name: result}, exit status)."""
+        from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError
+
+        results, status = {}, 0
+        for name in names:
+            try:
+                results[name] = one(name)
+            except UniError as error:
+                self.error(error)
+                status = error.exit_status
+        return results, status
+
+    def remove(self, names: Iterable[str], one: Callable[[str], Any]) -> int:
+        """Remove every name and print those that are gone; the exit status."""
+        removed, status = self.each(names, one)
+        if removed or self.format != "table":
+            self.line({"removed": list(removed)}, "\n".join(removed))
+        return status
+
     def error(self, error: UniError) -> None:
         """Print an error: for programs on stderr too, so that stdout holds results only."""
         sys.stdout.flush()

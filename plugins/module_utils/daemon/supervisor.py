@@ -52,7 +52,7 @@ class Supervisor:
 
     async def start(self) -> None:
         """Bring VMs back that the host's reboot ended, take over orphans, then watch."""
-        from ansible_collections.uni.engine.plugins.module_utils.engine.process import boot_id
+        from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.identity import boot_id
 
         self._inotify.watch(self._root.vms, CREATE | MOVED_TO | DELETE)
         asyncio.get_running_loop().add_reader(self._inotify.fd, self._listed)

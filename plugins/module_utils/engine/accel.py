@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UsageError
-from ansible_collections.uni.engine.plugins.module_utils.engine.process import boot_id
+from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.identity import boot_id
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json, write_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 

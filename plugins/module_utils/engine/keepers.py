@@ -34,6 +34,7 @@ def _sources() -> dict[str, bytes]:
         client,
         control,
         health,
+        identity,
         launch,
         log,
         loop,
@@ -44,7 +45,7 @@ def _sources() -> dict[str, bytes]:
     )
 
     sources = {}
-    for module in (keeper, cleanup, client, control, health, launch, log, loop, main, net, requests, vm):
+    for module in (keeper, cleanup, client, control, health, identity, launch, log, loop, main, net, requests, vm):
         spec = module.__spec__
         if spec is None or spec.origin is None or spec.loader is None:
             raise HostError("the keeper's source is not where Python can read it", code="keeper.source")

@@ -157,3 +157,14 @@ def test_paths_of_vms(text, expected):
 def test_a_relative_path_of_a_vm_is_refused():
     with pytest.raises(UsageError):
         vmfiles.split("web:etc")
+
+
+def test_removing_goes_on_past_a_name_that_is_not_there(uni, root, image):
+    assert uni("volume", "create", "data", "--size", "4M")[0] == 0
+    for words, name in ((("volume", "rm"), "data"), (("rmi",), "hello")):
+        status, out, err = uni(*words, "nothing", name, "--output", "json")
+        assert (status, json.loads(out)) == (1, {"removed": [name]})
+        assert "nothing" in json.loads(err)["error"]["message"]
+        status, out, err = uni(*words, name)
+        assert (status, out) == (1, b"")
+        assert err.startswith("uni: ")

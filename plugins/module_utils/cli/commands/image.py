@@ -163,11 +163,11 @@ def rmi_arguments(parser: argparse.ArgumentParser) -> None:
 
 def rmi(args: argparse.Namespace, ui: Ui) -> int:
     """Remove tags, and images with their last one."""
-    for name in args.image:
+    def remove(name: str) -> None:
         api.inspect(ui.root, name)
         api.ensure_absent(ui.root, name, force=args.force)
-    ui.line({"removed": args.image}, "\n".join(args.image))
-    return 0
+
+    return ui.remove(args.image, remove)
 
 
 def tag_arguments(parser: argparse.ArgumentParser) -> None:

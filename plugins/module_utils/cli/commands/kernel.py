@@ -71,11 +71,11 @@ def kernel_rm_arguments(parser: argparse.ArgumentParser) -> None:
 
 def kernel_rm(args: argparse.Namespace, ui: Ui) -> int:
     """Remove releases."""
-    for version in args.version:
+    def remove(version: str) -> None:
         kernels.get(ui.root, version)
         kernels.remove(ui.root, version)
-    ui.line({"removed": args.version}, "\n".join(args.version))
-    return 0
+
+    return ui.remove(args.version, remove)
 
 
 def _source(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ansible_collections.uni.engine.plugins.module_utils.cli.commands.vm import done, each
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ops
 
@@ -42,10 +43,7 @@ def suspend_arguments(parser: argparse.ArgumentParser) -> None:
 
 def suspend(args: argparse.Namespace, ui: Ui) -> int:
     """Write VMs to disk and end them; `uni start` goes on from there."""
-    for name in args.vm:
-        ops.save(ui.root, name)
-    ui.emit(args.vm, lambda: put("\n".join(args.vm)))
-    return 0
+    return each(args, ui, lambda name: done(ui, name, ops.save))
 
 
 def _run_gdb(argv: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, put, show
+from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, show
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
 
@@ -68,8 +68,8 @@ def network_rm_arguments(parser: argparse.ArgumentParser) -> None:
 
 def network_rm(args: argparse.Namespace, ui: Ui) -> int:
     """Remove networks that no VM uses."""
-    for name in args.name:
+    def remove(name: str) -> None:
         api.inspect(ui.root, name)
         api.ensure_absent(ui.root, name)
-    ui.emit(args.name, lambda: put("\n".join(args.name)))
-    return 0
+
+    return ui.remove(args.name, remove)

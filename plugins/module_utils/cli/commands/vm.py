@@ -43,7 +43,7 @@ def start_arguments(parser: argparse.ArgumentParser) -> None:
 
 def start(args: argparse.Namespace, ui: Ui) -> int:
     """Start VMs; one that runs is left alone."""
-    return _each(args, ui, lambda name: _vm(api.start(ui.root, name).vm))
+    return each(args, ui, lambda name: _vm(api.start(ui.root, name).vm))
 
 
 def stop_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def stop(args: argparse.Namespace, ui: Ui) -> int:
 
     grace = 0.0 if args.force else None if args.time is None else parse_duration(args.time, what="--time")
     signal = 9 if args.force else None if args.signal is None else parse_signal(args.signal)
-    return _each(args, ui, lambda name: _vm(api.stop(ui.root, name, grace=grace, signal=signal).vm))
+    return each(args, ui, lambda name: _vm(api.stop(ui.root, name, grace=grace, signal=signal).vm))
 
 
 def kill_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +85,7 @@ def kill(args: argparse.Namespace, ui: Ui) -> int:
         api.kill(ui.root, name, number)
         return {"id": vm.id, "name": vm.name, "signal": number}
 
-    return _each(args, ui, one)
+    return each(args, ui, one)
 
 
 def exec_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +108,7 @@ def restart(args: argparse.Namespace, ui: Ui) -> int:
     from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
 
     grace = None if args.time is None else parse_duration(args.time, what="--time")
-    return _each(args, ui, lambda name: api.restart(ui.root, name, grace=grace))
+    return each(args, ui, lambda name: api.restart(ui.root, name, grace=grace))
 
 
 def pause_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +117,7 @@ def pause_arguments(parser: argparse.ArgumentParser) -> None:
 
 def pause(args: argparse.Namespace, ui: Ui) -> int:
     """Hold the CPUs of VMs."""
-    return _each(args, ui, lambda name: _done(ui, name, api.pause))
+    return each(args, ui, lambda name: done(ui, name, api.pause))
 
 
 def unpause_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,7 +126,7 @@ def unpause_arguments(parser: argparse.ArgumentParser) -> None:
 
 def unpause(args: argparse.Namespace, ui: Ui) -> int:
     """Let them go on."""
-    return _each(args, ui, lambda name: _done(ui, name, api.unpause))
+    return each(args, ui, lambda name: done(ui, name, api.unpause))
 
 
 def rm_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +142,7 @@ def rm(args: argparse.Namespace, ui: Ui) -> int:
         api.remove(ui.root, name, force=args.force)
         return {"id": vm.id, "name": vm.name, "removed": True}
 
-    return _each(args, ui, one)
+    return each(args, ui, one)
 
 
 def rename_arguments(parser: argparse.ArgumentParser) -> None:
@@ -192,22 +192,16 @@ def _vm(vm: dict[str, Any] | None) -> dict[str, Any]:
     return vm or {}
 
 
-def _done(ui: Ui, name: str, function: Any) -> dict[str, Any]:
+def done(ui: Ui, name: str, function: Any) -> dict[str, Any]:
+    """Do something to a VM and name it."""
     vm = api.resolve_vm(ui.root, name)
     function(ui.root, name)
     return {"id": vm.id, "name": vm.name}
 
 
-def _each(args: argparse.Namespace, ui: Ui, one: Any) -> int:
-    """Call for every name; one that fails is told and does not hold up the others."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError
-
-    results, status = [], 0
-    for name in args.vm:
-        try:
-            results.append(one(name))
-        except UniError as error:
-            ui.error(error)
-            status = error.exit_status
+def each(args: argparse.Namespace, ui: Ui, one: Any) -> int:
+    """Call for every name and print what came of it."""
+    found, status = ui.each(args.vm, one)
+    results = list(found.values())
     ui.emit(results, lambda: put("\n".join(str(result.get("name", "")) for result in results)) if results else None)
     return status

@@ -57,11 +57,11 @@ def volume_rm_arguments(parser: argparse.ArgumentParser) -> None:
 
 def volume_rm(args: argparse.Namespace, ui: Ui) -> int:
     """Remove volumes with their data."""
-    for name in args.name:
+    def remove(name: str) -> None:
         api.inspect(ui.root, name)
         api.ensure_absent(ui.root, name)
-    ui.line({"removed": args.name}, "\n".join(args.name))
-    return 0
+
+    return ui.remove(args.name, remove)
 
 
 def volume_export_arguments(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ def forget_names(paths: list[str], servers: list[str]) -> None:
     """Remove the files that name the VM, and let the name servers (``PID:START``) read theirs again."""
     import contextlib
 
-    from .launch import start_ticks
+    from .identity import start_ticks
 
     for path in paths:
         with contextlib.suppress(OSError):

@@ -22,22 +22,6 @@ def read_records(path: str) -> dict[str, list[str]]:
     return records
 
 
-def start_ticks(pid: int) -> int:
-    """When process ``pid`` started, in clock ticks since boot (proc(5), stat, field 22); 0 for no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
-def boot_id() -> str:
-    """The random name of this boot of the host."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
 class Directory:
     """A VM's directory, addressed by descriptor: sockets in it have short names (sun_path holds 108 bytes)."""
 

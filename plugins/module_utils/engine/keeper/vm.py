@@ -10,7 +10,8 @@ from _socket import socket as Socket
 
 from .client import Client
 from .control import Control
-from .launch import Child, Directory, boot_id, read_records, start_ticks
+from .identity import boot_id, start_ticks
+from .launch import Child, Directory, read_records
 from .log import Log, utc
 
 TYPE_CHECKING = False

@@ -24,7 +24,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     UniError,
     UsageError,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity, boot_id
+from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.identity import boot_id
+from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
     host_error,
     lock,

@@ -42,7 +42,7 @@ def list_vms(root: Root, *, everything: bool = False,
     :param filters: ``name``, ``status``, ``image``, ``label`` (NAME or NAME=VALUE), ``health``, ``exited``
         (a status), ``id``; a list means one of them, of labels all
     """
-    from ansible_collections.uni.engine.plugins.module_utils.engine.process import boot_id
+    from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.identity import boot_id
 
     boot = boot_id()
     result = []
