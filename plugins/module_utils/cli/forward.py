@@ -11,11 +11,11 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ansible_collections.uni.engine.plugins.module_utils.cli.options import HOST_ROOT, SOCKET, root_path
+
 if TYPE_CHECKING:
     import socket
 
-HOST_ROOT = "/var/lib/uni"
-SOCKET = "run/unid.sock"
 NONE = "none"                       # UNI_SOCKET=none: as --no-daemon
 # Commands that only look, or that work on this installation: the owner of the state reads it faster than he can ask.
 DIRECT = frozenset({
@@ -93,7 +93,7 @@ def way(choice: Choice, name: str) -> Way | None:
     root = choice.root or os.environ.get("UNI_ROOT", "")
     if not root and os.geteuid() != 0 and os.access(f"{HOST_ROOT}/{SOCKET}", os.W_OK):
         return Way(f"{HOST_ROOT}/{SOCKET}", True)
-    path = os.path.abspath(os.path.expanduser(root or (HOST_ROOT if os.geteuid() == 0 else "~/.local/share/uni")))
+    path = root_path(choice.root)
     try:
         mine = os.geteuid() in (0, os.stat(path).st_uid)
     except OSError:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing costs two milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
     from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError
     from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
@@ -31,6 +33,13 @@ class Ui:
         from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
         return Root.resolve(self._root)
+
+    @property
+    def root_path(self) -> str:
+        """The same as text, for who needs no more."""
+        from ansible_collections.uni.engine.plugins.module_utils.cli.options import root_path
+
+        return root_path(self._root)
 
     def emit(self, data: Any, human: Callable[[], None]) -> None:
         """Print a result: `data` for programs, or what `human` prints."""

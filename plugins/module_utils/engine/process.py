@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.uni.engine.plugins.module_utils.engine import liveness
 from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.identity import boot_id, start_ticks
 
 
@@ -26,17 +27,12 @@ class Identity:
     @classmethod
     def from_record(cls, record: Any, boot: str = "") -> Identity | None:
         """From ``{"pid": .., "start": ..}``; None for anything else, also from a damaged record."""
-        if not isinstance(record, dict):
-            return None
-        pid, start = record.get("pid"), record.get("start")
-        if isinstance(pid, bool) or isinstance(start, bool) or not isinstance(pid, int) or not isinstance(start, int) \
-                or pid <= 1 or start <= 0:
-            return None
-        return cls(pid, start, str(record.get("boot") or boot))
+        found = liveness.identity(record, boot)
+        return cls(*found) if found is not None else None
 
     def alive(self, boot: str = "") -> bool:
         """Whether exactly this process runs. ``boot``: the current boot id, read when empty."""
-        return (not self.boot or self.boot == (boot or boot_id())) and start_ticks(self.pid) == self.start
+        return liveness.alive((self.pid, self.start, self.boot), boot or boot_id())
 
     def kill(self, signo: int) -> bool:
         """Send a signal to this process and to no other; False when it is gone."""
@@ -72,3 +68,6 @@ class Identity:
             return bool(poll.poll(timeout * 1000)) or not self.alive()
         finally:
             os.close(handle)
+
+
+__all__ = ["Identity", "boot_id", "start_ticks"]

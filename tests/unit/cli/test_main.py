@@ -5,7 +5,8 @@ import json
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.cli import registry
-from ansible_collections.uni.engine.plugins.module_utils.cli.main import load, main
+from ansible_collections.uni.engine.plugins.module_utils.cli.dispatch import load
+from ansible_collections.uni.engine.plugins.module_utils.cli.main import main
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def complete(words: list[str]) -> int:
 
 
 def _candidates(before: list[str], last: str) -> list[str]:
-    from ansible_collections.uni.engine.plugins.module_utils.cli.main import load
+    from ansible_collections.uni.engine.plugins.module_utils.cli.dispatch import load
 
     plain = [word for word in before if not word.startswith("-")]
     for count in (2, 1):

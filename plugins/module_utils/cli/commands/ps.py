@@ -3,31 +3,34 @@
 
 from __future__ import annotations
 
-import argparse
 import time
-from typing import Any
 
+from ansible_collections.uni.engine.plugins.module_utils.cli.options import Namespace, Option, add
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, age, clean, put
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import views
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import summaries
+
+TYPE_CHECKING = False  # typing and argparse cost milliseconds
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+OPTIONS = (
+    Option(("-a", "--all"), help="also VMs that do not run"),
+    Option(("-q", "--quiet"), help="ids only"),
+    Option(("--filter",), "KEY=VALUE", repeats=True,
+           help="only VMs whose name, status, image, label, health, exited or id is this (repeats)"),
+    Option(("--format",), "TEXT", help="one line a VM, such as '{name} {status}' or '{{.Name}}'"),
+    Option(("--no-trunc",), help="with the image's whole digest and when it was made"),
+)
 
 
 def ps_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-a", "--all", action="store_true", help="also VMs that do not run")
-    parser.add_argument("-q", "--quiet", action="store_true", help="ids only")
-    parser.add_argument(
-        "--filter",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="only VMs whose name, status, image, label, health, exited or id is this (repeats)",
-    )
-    parser.add_argument("--format", metavar="TEXT", help="one line a VM, such as '{name} {status}' or '{{.Name}}'")
-    parser.add_argument("--no-trunc", action="store_true", help="with the image's whole digest and when it was made")
+    add(parser, OPTIONS)
 
 
-def ps(args: argparse.Namespace, ui: Ui) -> int:
+def ps(args: Namespace, ui: Ui) -> int:
     """Print the VMs, the newest first."""
-    vms = views.list_vms(ui.root, everything=args.all, filters=_filters(args.filter))
+    vms = summaries.listing(ui.root_path, everything=args.all, filters=_filters(args.filter))
     if args.quiet:
         ui.emit([vm["id"] for vm in vms], lambda: put("\n".join(vm["id"] for vm in vms)) if vms else None)
         return 0

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 
 def start_ticks(pid: int) -> int:
     """When process ``pid`` started, in clock ticks since boot (proc(5), stat, field 22); 0: no such process.
@@ -10,8 +12,11 @@ def start_ticks(pid: int) -> int:
     A zombie has ended: it counts as no process.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = os.read(fd, 4096).rpartition(b")")[2].split(None, 20)
+        finally:
+            os.close(fd)
         return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, IndexError, ValueError):
         return 0

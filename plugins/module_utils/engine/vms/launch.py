@@ -386,10 +386,10 @@ def choose_ports(root: Root, vm: Vm) -> list[str]:
 
 def _claimed(root: Root, vm: Vm) -> dict[tuple[int, str], list[str]]:
     """Host ports that running VMs publish: translated ports are not bound by anybody, so binding proves nothing."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, states, status_of
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries import RUNNING, states, status_of
 
     claimed: dict[tuple[int, str], list[str]] = {}
-    for state in states(root):
+    for state in states(str(root.path)):
         if state["id"] != vm.id and state.get("ports") and status_of(state) in (*RUNNING, "restarting"):
             for port in (port for text in state["ports"] for port in parse_port(text)):
                 claimed.setdefault((port.host, port.proto), []).append(port.bind)
@@ -421,10 +421,10 @@ def check_port(root: Root, vm: Vm, port: PortForward, host: int) -> int:
 
 def port_in_use(root: Root, vm: Vm, port: PortForward) -> ConflictError:
     """The error for a host port that somebody has, naming the VM if it is one of ours."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import states
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries import states
 
     owner = ""
-    for state in states(root):
+    for state in states(str(root.path)):
         taken = {(item.host, item.proto) for text in state.get("ports", []) for item in parse_port(text)}
         if state["id"] != vm.id and (port.host, port.proto) in taken:
             owner = f" by VM {state.get('name')}"

@@ -24,7 +24,6 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     UniError,
     UsageError,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.identity import boot_id
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
     host_error,
@@ -34,10 +33,9 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
     write_json,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries import ID_LENGTH, RUNNING, status_of
 
 NAMES = ".names"
-ID_LENGTH = 12
-RUNNING = ("starting", "running", "paused", "stopping")
 LOCK_SECONDS = 120.0
 
 
@@ -96,24 +94,6 @@ def now() -> str:
     """The time as RFC 3339, UTC."""
     moment = time.time()
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment))}.{int(moment % 1 * 1e6):06d}Z"
-
-
-def status_of(state: dict[str, Any], boot: str = "") -> str:
-    """What a VM is doing: created, starting, running, paused, stopping, restarting, saved, exited or lost.
-
-    ``lost``: the record says that it runs, and neither QEMU nor keeper is there (killed, or the host rebooted).
-    """
-    status = str(state.get("status", "created"))
-    if status not in RUNNING and status != "restarting":
-        return status
-    boot = boot or boot_id()
-    qemu = Identity.from_record(state)
-    if status != "restarting" and qemu is not None and qemu.alive(boot):
-        return status
-    keeper = Identity.from_record(state.get("keeper"), str(state.get("boot", "")))
-    if keeper is not None and keeper.alive(boot):
-        return "restarting" if status == "restarting" else "stopping"
-    return "lost"
 
 
 def orphaned(vm: Vm) -> bool:
@@ -190,37 +170,6 @@ def find_name(root: Root, name: str) -> Vm | None:
         target = os.readlink(root.vms / NAMES / name)
         return read(root.vms / target.rpartition("/")[2])
     except (OSError, NotFoundError):
-        return None
-
-
-def states(root: Root) -> list[dict[str, Any]]:
-    """Every VM's state record, as `uni ps` reads them: one small file each."""
-    base = os.fspath(root.path / "vms")
-    result: list[dict[str, Any]] = []
-    try:
-        entries = os.listdir(base)
-    except FileNotFoundError:
-        return result
-    texts = []
-    for name in entries:
-        if len(name) == ID_LENGTH:
-            try:
-                fd = os.open(f"{base}/{name}/state.json", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            texts.append(os.read(fd, 1 << 20))
-            os.close(fd)
-    try:
-        result = json.loads(b"[" + b",".join(texts) + b"]")  # one call for all: a quarter of the time
-    except ValueError:
-        result = [state for state in map(_parse, texts) if state is not None]
-    return [state for state in result if isinstance(state, dict) and "id" in state]
-
-
-def _parse(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
         return None
 
 
@@ -417,3 +366,8 @@ def save_state(directory: Path, state: dict[str, Any]) -> None:
 def save_runtime(vm: Vm) -> None:
     """Write what the last start settled."""
     write_loose(vm.directory / "start.json", json.dumps(vm.runtime).encode() + b"\n", whole=False)
+
+
+__all__ = ["ID_LENGTH", "LOCK_SECONDS", "NAMES", "RUNNING", "Vm", "abandoned", "claimed", "erase", "find", "find_name",
+           "load_all", "locked", "names", "now", "orphaned", "read", "read_state", "save", "save_new", "save_runtime",
+           "save_state", "settle", "status_of", "write_loose"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import summaries
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
 
 if TYPE_CHECKING:
@@ -37,41 +38,8 @@ def pending(vm: Vm) -> tuple[str, ...]:
 
 def list_vms(root: Root, *, everything: bool = False,
              filters: Mapping[str, str | list[str]] | None = None) -> list[dict[str, Any]]:
-    """VMs for `uni ps`: running ones, or all. Reads one small file each.
-
-    :param filters: ``name``, ``status``, ``image``, ``label`` (NAME or NAME=VALUE), ``health``, ``exited``
-        (a status), ``id``; a list means one of them, of labels all
-    """
-    from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.identity import boot_id
-
-    boot = boot_id()
-    result = []
-    for state in records.states(root):
-        status = status_of(state, boot)
-        state["status"] = "exited" if status == "lost" else status
-        state["lost"] = status == "lost"
-        if (everything or status in (*RUNNING, "restarting")) and _matches(state, filters or {}):
-            result.append(state)
-    return sorted(result, key=lambda state: str(state.get("created", "")), reverse=True)
-
-
-def _matches(state: Mapping[str, Any], filters: Mapping[str, str | list[str]]) -> bool:
-    """Whether the VM has all labels and, for every other key, one of the values."""
-    for key, values in filters.items():
-        wanted = [values] if isinstance(values, str) else values
-        if key == "label":
-            labels = state.get("labels") or {}
-            pairs = [item.partition("=") for item in wanted]
-            fits = all(name in labels and (not equals or labels[name] == text) for name, equals, text in pairs)
-        elif key in ("id", "name", "image"):
-            fits = any(item in str(state.get(key, "")) for item in wanted)
-        elif key == "exited":
-            fits = state.get("status") == "exited" and str((state.get("exit") or {}).get("code")) in wanted
-        else:
-            fits = str(state.get(key)) in wanted
-        if not fits:
-            return False
-    return True
+    """VMs, the newest first: running ones, or all; see :func:`summaries.listing`."""
+    return summaries.listing(str(root.path), everything=everything, filters=filters)
 
 
 def info(vm: Vm) -> dict[str, Any]:
