@@ -68,6 +68,7 @@ struct socket {
     int error;                  // pending, positive: SO_ERROR reads and clears it
     u32 rcvbuf, sndbuf, rcvlowat, priority, mark;
     int linger;                 // seconds, -1: off
+    bool rcvbuf_set, sndbuf_set; // by the program: fixed from then on
     bool listening, reuseaddr, reuseport, keepalive, broadcast, passcred, oobinline, timestamp, timestampns, dontroute;
     char device[16];            // SO_BINDTODEVICE
     u64 cookie;

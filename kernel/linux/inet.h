@@ -57,6 +57,9 @@ struct tcp_sock {
     u8 urg_byte;
     struct mutex rx_lock, tx_lock;   // one reader, one writer at a time; taken before net_lock()
     u32 snd_total;              // send buffer as set
+    u32 window_clamp;           // TCP_WINDOW_CLAMP; 0: none
+    u32 window_debt;            // what the window must still lose: it never moves back, it only stays behind what is read
+    u32 notsent_lowat;          // TCP_NOTSENT_LOWAT; 0: none
     // Listening.
     struct tcp_group *group;
     struct list group_node, accept_queue, accept_node;

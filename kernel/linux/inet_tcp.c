@@ -143,9 +143,15 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
     return ERR_OK;
 }
 
+// TCP_NOTSENT_LOWAT: no more is taken while as much waits to be sent (Linux: tcp_stream_memory_free).
+bool tcp_unsent_low(const struct tcp_sock *t)
+{
+    return !t->notsent_lowat || !t->pcb || t->pcb->snd_lbb - t->pcb->snd_nxt < t->notsent_lowat;
+}
+
 bool tcp_sock_writable(const struct tcp_sock *t)
 {
-    return t->pcb && t->pcb->snd_buf >= t->snd_total / 3 && t->pcb->snd_queuelen < TCP_SND_QUEUELEN / 2;
+    return t->pcb && t->pcb->snd_buf >= t->snd_total / 3 && t->pcb->snd_queuelen < TCP_SND_QUEUELEN / 2 && tcp_unsent_low(t);
 }
 
 static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
@@ -244,6 +250,7 @@ void tcp_sock_attach(struct tcp_sock *t, struct tcp_pcb *pcb)
     tcp_err(pcb, on_error);
     pcb->connected = on_connected;
     tcp_poll(pcb, on_poll, 2);
+    tcp_buffers_apply(t);
     tcp_apply_options(t);
 }
 

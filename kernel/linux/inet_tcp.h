@@ -15,6 +15,11 @@ void tcp_adopt(struct tcp_sock *t, struct socket *s);   // net_lock held
 int tcp_bind_locked(struct socket *s, struct tcp_sock *t, struct inet_addr *a);
 ssize_t tcp_send_loop(struct socket *s, struct msg *m, u32 flags);     // tx_lock held
 ssize_t tcp_send_wait(struct socket *s, u32 flags);
+u32 tcp_window_limit(const struct tcp_sock *t);
+void tcp_buffers_apply(struct tcp_sock *t);  // the sizes of both as set; net_lock held
+void tcp_window_apply(struct tcp_sock *t);   // the receive window's limit as set; net_lock held
+void tcp_window_give(struct tcp_sock *t, u32 n);   // n bytes were read; net_lock held
+bool tcp_unsent_low(const struct tcp_sock *t);
 u32 tcp_readable(struct tcp_sock *t);        // unread bytes, without urgent data at the front
 
 // linux/inet_tcp_urg.c: urgent data

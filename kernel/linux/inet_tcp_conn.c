@@ -99,6 +99,7 @@ static void disconnect(struct socket *s, struct tcp_sock *t)
     else if (pcb)
         tcp_close(pcb);
     tcp_rx_purge(t);
+    t->window_debt = 0;
     t->phase = TCP_IDLE;
     t->fin_received = t->shut_rd = t->shut_wr = t->ever_connected = t->bound = t->untold = false;
     ip_addr_set_any(s->domain == K_AF_INET6, &t->local.ip);
@@ -122,6 +123,7 @@ static int start_connect(struct socket *s, struct tcp_sock *t, struct inet_addr 
         struct tcp_pcb *pcb = new_pcb(s);
         if (!pcb)
             return -ENOBUFS;
+        t->snd_total = pcb->snd_buf;
         tcp_sock_attach(t, pcb);
     }
     t->remote = *a;

@@ -45,7 +45,7 @@ void tcp_flush(struct tcp_sock *t)
 static u32 send_room(const struct tcp_sock *t)
 {
     const struct tcp_pcb *pcb = t->pcb;
-    return !pcb || pcb->snd_queuelen >= TCP_SND_QUEUELEN ? 0 : pcb->snd_buf;
+    return !pcb || pcb->snd_queuelen >= TCP_SND_QUEUELEN || !tcp_unsent_low(t) ? 0 : pcb->snd_buf;
 }
 
 // Up to `n` bytes into lwIP's queue. The number taken, or -errno; -EAGAIN: no memory for segments just now.
@@ -269,12 +269,7 @@ static void consume(struct tcp_sock *t, size_t n)
     t->rx_bytes -= (u32)n;
     t->read_seq += (u32)n;
     tcp_urgent_read(t);
-    if (t->pcb)
-        for (size_t left = n; left > 0;) {
-            u16 step = (u16)MIN(left, (size_t)0xffff);
-            tcp_recved(t->pcb, step);
-            left -= step;
-        }
+    tcp_window_give(t, (u32)n);
     n += t->rx_off;
     while (t->rx_head && n >= t->rx_head->len) {
         struct pbuf *p = t->rx_head;

@@ -31,6 +31,14 @@ bool inet_syn_allowed(void *arg)
     return false;
 }
 
+// A connection's window is the one of its listener's options, from the first segment on.
+void inet_tcp_passive(void *arg, struct tcp_pcb *pcb)
+{
+    struct tcp_group *g = arg;
+    pcb->net.wnd_max = list_empty(&g->members) ? 0 : tcp_window_limit(list_entry(g->members.next, struct tcp_sock, group_node));
+    pcb->rcv_wnd = pcb->rcv_ann_wnd = MIN(NET_TCP_WND(pcb), 0xffffu);
+}
+
 // The next member in turn that has room.
 static struct tcp_sock *pick(struct tcp_group *g)
 {
@@ -67,6 +75,8 @@ static void inherit(struct tcp_sock *t, const struct tcp_sock *l)
     t->linger2 = l->linger2;
     t->syncnt = l->syncnt;
     t->reno = l->reno;
+    t->window_clamp = l->window_clamp;
+    t->notsent_lowat = l->notsent_lowat;
 }
 
 static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)

@@ -9,13 +9,15 @@
 #include "lib.h"
 #include "time.h"
 
+#include "inet_tcp.h"
+
 enum {
     O_NODELAY = 1, O_MAXSEG = 2, O_CORK = 3, O_KEEPIDLE = 4, O_KEEPINTVL = 5, O_KEEPCNT = 6, O_SYNCNT = 7, O_LINGER2 = 8,
     O_DEFER_ACCEPT = 9, O_WINDOW_CLAMP = 10, O_INFO = 11, O_QUICKACK = 12, O_CONGESTION = 13, O_USER_TIMEOUT = 18,
     O_FASTOPEN = 23, O_NOTSENT_LOWAT = 25, O_FASTOPEN_CONNECT = 30,
 };
 #define SOL_TCP_ 6
-#define DEFAULT_SNDBUF 16384
+#define WINDOW_MIN 1152u                      // half of the smallest SO_RCVBUF
 
 void tcp_apply_options(struct tcp_sock *t)
 {
@@ -41,16 +43,63 @@ void tcp_apply_options(struct tcp_sock *t)
     pcb->tos = t->opt.tos;
 }
 
-// SOL_SOCKET options: the send buffer, where the program sets one, keepalive.
+// Half of SO_RCVBUF is for data, as with Linux's net.ipv4.tcp_adv_win_scale of 1.
+u32 tcp_window_limit(const struct tcp_sock *t)
+{
+    u32 n = net_tcp_wnd;
+    if (t->s && t->s->rcvbuf_set)
+        n = MIN(n, MAX(t->s->rcvbuf / 2, WINDOW_MIN));
+    return t->window_clamp ? MIN(n, t->window_clamp) : n;
+}
+
+void tcp_window_give(struct tcp_sock *t, u32 n)
+{
+    u32 owed = MIN(n, t->window_debt);
+    t->window_debt -= owed;
+    n -= owed;
+    while (t->pcb && n > 0) {
+        u16 step = (u16)MIN(n, 0xffffu);
+        tcp_recved(t->pcb, step);
+        n -= step;
+    }
+}
+
+void tcp_window_apply(struct tcp_sock *t)
+{
+    struct tcp_pcb *pcb = t->pcb;
+    if (!pcb || !t->s || t->phase == TCP_LISTENING)
+        return;
+    u32 before = TCP_WND_MAX(pcb), limit = tcp_window_limit(t);
+    pcb->net.wnd_max = limit;
+    u32 after = TCP_WND_MAX(pcb);
+    if (pcb->state == CLOSED)                 // tcp_connect() takes it from there
+        return;
+    if (pcb->state == SYN_SENT)
+        pcb->rcv_wnd = pcb->rcv_ann_wnd = MIN(limit, 0xffffu);
+    else if (after < before)
+        t->window_debt += before - after;
+    else
+        tcp_window_give(t, after - before);
+}
+
+void tcp_buffers_apply(struct tcp_sock *t)
+{
+    if (!t->pcb || !t->s || t->phase == TCP_LISTENING)
+        return;
+    u32 want = t->s->sndbuf_set ? t->s->sndbuf : net_tcp_sndbuf;
+    u32 in_use = t->snd_total - MIN(t->snd_total, t->pcb->snd_buf);
+    t->pcb->snd_buf = want > in_use ? want - in_use : 0;
+    t->snd_total = in_use + t->pcb->snd_buf;
+    tcp_window_apply(t);
+}
+
+// SOL_SOCKET options: buffers, where the program sets them, keepalive.
 void tcp_op_changed(struct socket *s)
 {
     struct tcp_sock *t = s->priv;
     net_lock();
     if (t->pcb && t->phase != TCP_LISTENING) {
-        u32 want = s->sndbuf == DEFAULT_SNDBUF ? net_tcp_sndbuf : s->sndbuf;
-        u32 in_use = t->snd_total - MIN(t->snd_total, t->pcb->snd_buf);
-        t->pcb->snd_buf = want > in_use ? want - in_use : 0;
-        t->snd_total = in_use + t->pcb->snd_buf;
+        tcp_buffers_apply(t);
         tcp_apply_options(t);
     }
     net_unlock();
@@ -95,7 +144,17 @@ static int set_tcp(struct tcp_sock *t, int name, int v)
             return -EINVAL;
         t->fastopen_connect = v;
         return 0;
-    case O_WINDOW_CLAMP: case O_NOTSENT_LOWAT: return 0;
+    case O_WINDOW_CLAMP:
+        if (v == 0 && t->phase != TCP_IDLE && t->phase != TCP_DEAD)
+            return -EINVAL;
+        t->window_clamp = v ? MAX((u32)v, WINDOW_MIN) : 0;
+        tcp_window_apply(t);
+        return 0;
+    case O_NOTSENT_LOWAT:
+        t->notsent_lowat = (u32)v;
+        if (tcp_sock_writable(t))
+            tcp_sock_wake(t, POLL_OUT | POLL_WRNORM);
+        return 0;
     default: return -ENOPROTOOPT;
     }
 }
@@ -203,10 +262,12 @@ static int get_tcp(const struct tcp_sock *t, int name, int *v)
     case O_DEFER_ACCEPT: *v = t->defer_accept; return 0;
     case O_QUICKACK: *v = 1; return 0;
     case O_USER_TIMEOUT: *v = (int)t->user_timeout; return 0;
-    case O_WINDOW_CLAMP: *v = (int)net_tcp_wnd; return 0;
+    case O_WINDOW_CLAMP:
+        *v = t->window_clamp || t->phase == TCP_IDLE || t->phase == TCP_LISTENING ? (int)t->window_clamp : (int)tcp_window_limit(t);
+        return 0;
     case O_FASTOPEN: *v = (int)t->fastopen; return 0;
     case O_FASTOPEN_CONNECT: *v = t->fastopen_connect; return 0;
-    case O_NOTSENT_LOWAT: *v = 0; return 0;
+    case O_NOTSENT_LOWAT: *v = (int)t->notsent_lowat; return 0;
     default: return -ENOPROTOOPT;
     }
 }

@@ -329,6 +329,8 @@ static void inherit(struct socket *s, const struct socket *from)
 {
     s->rcvbuf = from->rcvbuf;
     s->sndbuf = from->sndbuf;
+    s->rcvbuf_set = from->rcvbuf_set;
+    s->sndbuf_set = from->sndbuf_set;
     s->rcvlowat = from->rcvlowat;
     s->priority = from->priority;
     s->mark = from->mark;

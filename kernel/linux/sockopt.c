@@ -43,10 +43,11 @@ static int set_timeout(u64 *ns, const void *val, u32 len)
     return 0;
 }
 
-static u32 buffer_size(int v, u32 min)
+// socket(7): the kernel doubles the value. SO_RCVBUFFORCE and SO_SNDBUFFORCE go beyond the limit.
+static u32 buffer_size(int v, u32 min, bool force)
 {
-    u32 n = MIN((u32)v, (u32)BUF_MAX);
-    return MAX(n * 2, min);                   // socket(7): the kernel doubles the value
+    u32 n = force ? (u32)MAX(v, 0) & 0x3fffffff : MIN((u32)v, (u32)BUF_MAX);
+    return MAX(n * 2, min);
 }
 
 static int set_linger(struct socket *s, const void *val, u32 len)
@@ -106,10 +107,12 @@ int sockopt_set_generic(struct socket *s, int name, const void *val, u32 len)
     }
     switch (name) {
     case SO_RCVBUF: case SO_RCVBUFFORCE:
-        s->rcvbuf = buffer_size(v, RCVBUF_MIN);
+        s->rcvbuf = buffer_size(v, RCVBUF_MIN, name == SO_RCVBUFFORCE);
+        s->rcvbuf_set = true;
         return 0;
     case SO_SNDBUF: case SO_SNDBUFFORCE:
-        s->sndbuf = buffer_size(v, SNDBUF_MIN);
+        s->sndbuf = buffer_size(v, SNDBUF_MIN, name == SO_SNDBUFFORCE);
+        s->sndbuf_set = true;
         return 0;
     case SO_RCVLOWAT:
         s->rcvlowat = v < 0 ? 0x7fffffffu : v ? (u32)v : 1;

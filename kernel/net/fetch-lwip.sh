@@ -94,6 +94,14 @@ edit core/tcp.c 's/int calc_rto = .*/int calc_rto = net_tcp_backoff(pcb);/' 'net
 edit core/tcp.c 's/pcb->ssthresh = eff_wnd >> 1;/(void)eff_wnd;/' '(void)eff_wnd'
 edit core/tcp.c 's/pcb->rto = 3000 /pcb->rto = LWIP_TCP_RTO_TIME /' 'pcb->rto = LWIP_TCP_RTO_TIME'
 
+# Each connection has a receive window of its own: SO_RCVBUF.
+edit include/lwip/tcp.h 's/TF_WND_SCALE) ? TCP_WND : TCPWND16(TCP_WND))/TF_WND_SCALE) ? NET_TCP_WND(pcb) : TCPWND16(NET_TCP_WND(pcb)))/' 'NET_TCP_WND(pcb)'
+edit core/tcp.c '/^tcp_connect(/,/^}/ s/TCPWND_MIN16(TCP_WND)/TCPWND_MIN16(NET_TCP_WND(pcb))/' 'TCPWND_MIN16(NET_TCP_WND(pcb))'
+edit core/tcp.c 's/LWIP_MIN((TCP_WND \/ 2), pcb->mss)/LWIP_MIN((NET_TCP_WND(pcb) \/ 2), pcb->mss)/' '(NET_TCP_WND(pcb) / 2)'
+edit core/tcp.c 's/wnd_inflation >= TCP_WND_UPDATE_THRESHOLD/wnd_inflation >= LWIP_MIN(NET_TCP_WND(pcb) \/ 4, TCP_MSS * 4)/' 'NET_TCP_WND(pcb) / 4'
+edit core/tcp_in.c '/window not at default value/d; s/pcb->rcv_wnd = pcb->rcv_ann_wnd = TCP_WND;/pcb->rcv_wnd = pcb->rcv_ann_wnd = NET_TCP_WND(pcb);/' 'NET_TCP_WND(pcb)'
+edit core/tcp_in.c 's/^    npcb->netif_idx = pcb->netif_idx;/& net_tcp_passive(npcb);/' 'net_tcp_passive(npcb)'
+
 # TCP never sends more than the interface takes, except where the device cuts segments itself: nothing to fragment.
 edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->mtu \&\& (p->tot_len > netif->mtu) \&\& proto != IP_PROTO_TCP)/' 'proto != IP_PROTO_TCP)'
 

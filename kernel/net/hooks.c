@@ -154,6 +154,12 @@ static void options(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32
     recovery_input(pcb, first, len, hdr->ackno);          // lwIP has brought the header's fields into host order
 }
 
+void net_tcp_passive(struct tcp_pcb *pcb)
+{
+    if (inet_tcp_passive && pcb->callback_arg)
+        inet_tcp_passive(pcb->callback_arg, pcb);
+}
+
 int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest)
 {
     if (likely(pcb->state != LISTEN)) {

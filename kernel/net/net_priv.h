@@ -18,6 +18,9 @@ struct icmp_report;
 void inet_icmp_error(const struct icmp_report *r) WEAK;
 // A segment of the connection of callback_arg announces urgent data: the byte's sequence number.
 void inet_tcp_urgent(void *callback_arg, u32 seq) WEAK;
+// A SYN made a connection of a listener's: the lwIP side of its options.
+struct tcp_pcb;
+void inet_tcp_passive(void *callback_arg, struct tcp_pcb *pcb) WEAK;
 // A SYN for a listening socket: false drops it (its queue is full).
 bool inet_syn_allowed(void *callback_arg) WEAK;
 

@@ -29,6 +29,7 @@ struct net_tcp {
     u32 prior_cwnd, prior_ssthresh, nr_again;   // to take a needless reduction back (RFC 3708)
     u32 sent_tick, probe_end;   // tail loss probe (RFC 8985, section 7); 0: no probe is out
     u32 total_again;            // segments sent again, ever
+    u32 wnd_max;                // receive window at most (SO_RCVBUF, TCP_WINDOW_CLAMP); 0: the default
     u16 wire_mss;               // where the device cuts segments: their size on the wire; else 0
     u8 syn_retries;             // TCP_SYNCNT; 0: the default
     u8 dupthresh;               // grows where the network reorders
@@ -46,5 +47,8 @@ int net_tcp_gives_up(struct tcp_pcb *pcb);          // after so many time-outs
 void net_tcp_dupack(struct tcp_pcb *pcb);
 void net_tcp_acked(struct tcp_pcb *pcb, u32 bytes); // new data was acknowledged; the queues are up to date
 void net_tcp_sent(struct tcp_pcb *pcb);
+void net_tcp_passive(struct tcp_pcb *pcb);          // a SYN made it, from a listener whose callback_arg it has
+
+#define NET_TCP_WND(pcb) ((pcb)->net.wnd_max ? (pcb)->net.wnd_max : TCP_WND)
 
 #endif
