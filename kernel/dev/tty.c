@@ -364,7 +364,7 @@ static long tty_ioctl(struct file *f, u32 cmd, uptr arg)
     return boot_config.tty ? terminal_ioctl(t, cmd, arg) : -ENOTTY;
 }
 
-static const struct file_ops tty_ops = { .read = tty_read, .write = tty_write, .poll = tty_poll, .ioctl = tty_ioctl };
+static const struct file_ops tty_ops = { .read = tty_read, .write = tty_write, .poll = tty_poll, .ioctl = tty_ioctl, .async = true };
 
 static int open_tty(struct file *f)
 {

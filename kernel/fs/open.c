@@ -28,6 +28,8 @@ void file_put(struct file *f)
         return;
     if (!list_empty(&f->epoll_watches))
         epoll_file_released(f);
+    if (f->async)
+        fasync_file_released(f);
     if (f->path && !(f->flags & O_PATH) && f->ops)
         notify(f->path, (f->flags & O_ACCMODE) == O_RDONLY ? IN_CLOSE_NOWRITE : IN_CLOSE_WRITE);
     if (f->locks)

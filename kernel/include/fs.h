@@ -32,6 +32,7 @@ struct file_ops {
                    bool (*emit)(void *ctx, const char *name, size_t len, u64 ino, u8 type, u64 next_pos)); // ENOTDIR
     int (*set_flags)(struct file *f, u32 flags);                    // fcntl F_SETFL changes: allowed
     void (*release)(struct file *f);                                // the last reference went
+    bool async;                                                     // O_ASYNC: its owner is signaled (linux/fasync.c)
 };
 
 struct file {
@@ -44,6 +45,7 @@ struct file {
     u64 pos;
     void *priv;                 // of the ops: pipe end, socket, epoll, ...
     struct list epoll_watches;  // epoll items on this file (linux/epoll.c), under epoll's lock
+    struct fasync *async;       // whom it signals (linux/fasync.c); mostly NULL
     u32 locks;                  // flock/fcntl: something is held
     u64 ra_next;                // read-ahead: the page index at which a sequential reader continues
     u32 ra_pages;               // and the present window

@@ -27,5 +27,7 @@ static inline void poll_wait(struct poll_table *pt, struct file *f, struct waitq
 
 // linux/epoll.c: the last reference to a watched file went.
 void epoll_file_released(struct file *f);
+// linux/fasync.c: the same for a file with an owner.
+void fasync_file_released(struct file *f);
 
 #endif

@@ -2,6 +2,7 @@
 // System calls on descriptors: dup, fcntl, ioctl, fsync and its relatives, sizes and space.
 #include "fileio.h"
 #include "../fs/pagecache.h"
+#include "fasync.h"
 #include "locks.h"
 #include "signal.h"
 
@@ -66,7 +67,7 @@ static long fd_flags(int fd, bool set, u32 value)
     return r;
 }
 
-static long set_status(struct file *f, u32 flags)
+static long set_status(struct file *f, int fd, u32 flags)
 {
     const u32 may = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | FASYNC;
     u32 now = (f->flags & ~may) | (flags & may);
@@ -75,11 +76,16 @@ static long set_status(struct file *f, u32 flags)
         if (err)
             return err;
     }
+    if ((now ^ f->flags) & FASYNC) {
+        int err = fasync_set(f, fd, now & FASYNC);
+        if (err)
+            return err;
+    }
     f->flags = now;
     return 0;
 }
 
-static long fcntl_file(struct file *f, u32 cmd, u64 arg)
+static long fcntl_file(struct file *f, int fd_number, u32 cmd, u64 arg)
 {
     switch (cmd) {
     case F_DUPFD:
@@ -94,7 +100,7 @@ static long fcntl_file(struct file *f, u32 cmd, u64 arg)
     case F_GETFL:
         return (long)(f->flags & ~(u32)O_NOFOLLOW);
     case F_SETFL:
-        return (f->flags & O_PATH) ? -EBADF : set_status(f, (u32)arg);
+        return (f->flags & O_PATH) ? -EBADF : set_status(f, fd_number, (u32)arg);
     case F_GETLK:
     case F_SETLK:
     case F_SETLKW:
@@ -104,9 +110,11 @@ static long fcntl_file(struct file *f, u32 cmd, u64 arg)
         return (f->flags & O_PATH) ? -EBADF : fcntl_lock(f, cmd, arg);
     case F_GETOWN:
     case F_SETOWN:
+    case F_GETOWN_EX:
+    case F_SETOWN_EX:
     case F_SETSIG:
     case F_GETSIG:
-        return (f->flags & O_PATH) ? -EBADF : 0;
+        return (f->flags & O_PATH) ? -EBADF : fasync_fcntl(f, cmd, arg);
     case F_GETPIPE_SZ:
     case F_SETPIPE_SZ:
         return pipe_fcntl ? pipe_fcntl(f, cmd, arg) : -EBADF;
@@ -128,7 +136,7 @@ long sys_fcntl(struct regs *r)
     struct file *f = fd_get(fd);
     if (!f)
         return -EBADF;
-    long ret = fcntl_file(f, cmd, r->arg[2]);
+    long ret = fcntl_file(f, fd, cmd, r->arg[2]);
     file_put(f);
     return ret;
 }
@@ -149,7 +157,12 @@ long sys_ioctl(struct regs *r)
     case FIONBIO:
         ret = user_read_u32(r->arg[2], &on);
         if (!ret)
-            ret = set_status(f, on ? f->flags | O_NONBLOCK : f->flags & ~(u32)O_NONBLOCK);
+            ret = set_status(f, (int)r->arg[0], on ? f->flags | O_NONBLOCK : f->flags & ~(u32)O_NONBLOCK);
+        break;
+    case FIOASYNC:
+        ret = user_read_u32(r->arg[2], &on);
+        if (!ret && (on != 0) != ((f->flags & FASYNC) != 0))
+            ret = f->ops->async ? set_status(f, (int)r->arg[0], f->flags ^ FASYNC) : -ENOTTY;
         break;
     case FIONREAD:
         if (f->inode && S_ISREG(f->inode->mode)) {

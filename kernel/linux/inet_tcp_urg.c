@@ -10,6 +10,7 @@
 #include "lib.h"
 
 #include "../net/net_priv.h"
+#include "fasync.h"
 #include "inet_tcp.h"
 
 static bool oobinline(const struct tcp_sock *t) { return t->s && t->s->oobinline; }
@@ -23,6 +24,8 @@ void inet_tcp_urgent(void *arg, u32 seq)
         return;
     t->urg = URG_NOT_YET;
     t->urg_seq = seq;
+    if (t->s)
+        fasync_urgent(t->s->file);
 }
 
 void tcp_urgent_arrived(struct tcp_sock *t)

@@ -264,6 +264,7 @@ static void pipe_release(struct file *f)
 
 static const struct file_ops pipe_ops = {
     .read = pipe_read, .write = pipe_write, .poll = pipe_poll, .ioctl = pipe_ioctl, .release = pipe_release,
+    .async = true,
 };
 
 static int resize(struct pipe *p, u64 size)

@@ -10,6 +10,8 @@
 #include "process.h"
 #include "syscalls.h"
 
+#include "fasync.h"
+
 #include <asm/ioctls.h>
 #include <asm/resource.h>
 #include <linux/fcntl.h>
@@ -176,6 +178,8 @@ static u32 socket_poll(struct file *f, struct poll_table *pt)
 static long socket_ioctl(struct file *f, u32 cmd, uptr arg)
 {
     struct socket *s = f->priv;
+    if (cmd >= FIOSETOWN_K && cmd <= SIOCGPGRP_K)
+        return fasync_ioctl(f, cmd, arg);
     long err = s->ops->ioctl ? s->ops->ioctl(s, cmd, arg) : -ENOTTY;
     // Questions about interfaces may be asked on a socket of any family; musl asks on AF_UNIX.
     return err == -ENOTTY && (cmd & 0xff00) == 0x8900 && netdev_ioctl ? netdev_ioctl(cmd, arg) : err;
@@ -192,6 +196,7 @@ static const struct file_ops socket_file_ops = {
     .poll = socket_poll,
     .ioctl = socket_ioctl,
     .release = socket_release,
+    .async = true,
 };
 
 // --- Addresses --------------------------------------------------------------------------------------------------------------

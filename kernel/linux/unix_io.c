@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AF_UNIX: messages; the files and credentials that travel in them are in unix_scm.c. unix(7).
+#include "fasync.h"
 #include "unix.h"
 #include <asm/ioctls.h>
 #include "errno.h"
@@ -108,6 +109,8 @@ static void mark_urgent(struct unix_sock *to, struct unix_msg *m)
     for (struct list *l = to->rx.next; l != &to->rx; l = l->next)
         list_entry(l, struct unix_msg, node)->oob = false;
     m->oob = to->urgent = true;
+    if (to->sock)
+        fasync_urgent(to->sock->file);
 }
 
 static ssize_t send_stream(struct socket *s, struct msg *m, u32 flags, struct unix_scm *scm)

@@ -119,6 +119,8 @@ void locks_release(struct file *f);
 void locks_release(struct file *f) { (void)f; }
 void epoll_file_released(struct file *f);
 void epoll_file_released(struct file *f) { (void)f; }
+void fasync_file_released(struct file *f);
+void fasync_file_released(struct file *f) { (void)f; }
 size_t net_resolv_conf(char *buf, size_t size);
 size_t net_resolv_conf(char *buf, size_t size)
 {
