@@ -277,7 +277,7 @@ def test_a_wrong_diff_id_is_refused(assembled, tmp_path):
 # Debian packages
 
 
-def package(directory, name, version, files, **fields):
+def package(directory, name, version, files, postinst="", **fields):
     """Build a .deb and return its stanza for the index."""
     tree = directory / f"{name}-{version}"
     (tree / "DEBIAN").mkdir(parents=True)
@@ -285,6 +285,9 @@ def package(directory, name, version, files, **fields):
                "Description": f"the {name}", **{key.replace("_", "-"): value for key, value in fields.items()}}
     text = "".join(f"{key}: {value}\n" for key, value in control.items())
     (tree / "DEBIAN" / "control").write_text(text)
+    if postinst:
+        (tree / "DEBIAN" / "postinst").write_text(postinst)
+        (tree / "DEBIAN" / "postinst").chmod(0o755)
     for path, data in files.items():
         target = tree / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -306,7 +309,11 @@ def repository(tmp_path, monkeypatch):
         package(directory, "web", "1:2.0", {"usr/bin/web": elf(), "usr/share/doc/web/README": b"x",
                                             "usr/share/doc/web/copyright": b"free", "usr/share/man/web.1": b"x"},
                 Depends="libweb (>= 1.0), debconf | debconf-2.0, gone | virtual-thing", Pre_Depends="script-tool"),
-        package(directory, "libweb", "1.1", {"usr/lib/libweb.so": elf(kind=3)}, Depends="script-tool"),
+        package(directory, "libweb", "1.1", {"usr/lib/libweb.so": elf(kind=3)}, Depends="script-tool", postinst="""#!/bin/sh
+update-alternatives --install /usr/bin/www www /usr/bin/web 10 --slave /usr/share/man/www.1 www.1 /usr/share/man/web.1
+adduser --system --quiet --group webber
+touch /ran
+"""),
         package(directory, "script-tool", "1", {"usr/bin/script-tool": b"#!/bin/sh\n"}),
         package(directory, "debconf", "1", {"usr/bin/debconf": b"#!/bin/sh\n"}, Depends="perl"),
         package(directory, "perl", "5", {"usr/bin/perl": b"perl"}),
@@ -340,6 +347,28 @@ def test_packages_with_what_they_need_and_no_more(repository, assembled, root):
     assert b"www-data:x:33:33:" in read(tree, "/etc/passwd")
     assert sorted(path.name for path in (root.cache / "debs").iterdir()) == [
         "libweb_1.1_amd64.deb", "provider_1_amd64.deb", "script-tool_1_amd64.deb", "web_1%3a2.0_amd64.deb"]
+
+
+def test_the_origin_of_a_program_behind_a_link_is_where_the_program_is(assembled, tmp_path):
+    tree = tmp_path / "tree"
+    for path, data in {"jvm/bin/java": elf(kind=3, interpreter=b"/lib/ld.so", needed=(b"libjli.so",), runpath=b"$ORIGIN/../lib"),
+                       "jvm/lib/libjli.so": elf(kind=3), "lib/ld.so": elf(kind=3)}.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_bytes(data)
+        (tree / path).chmod(0o755)
+    (tree / "bin").mkdir()
+    (tree / "bin/java").symlink_to("/jvm/bin/java")
+    assert assembled(rootfs=tree, entrypoint=("/bin/java",)).settings.entrypoint == ("/bin/java",)
+    (tree / "jvm/lib/libjli.so").unlink()
+    with pytest.raises(UsageError, match=r"libjli\.so"):
+        assembled(rootfs=tree, entrypoint=("/bin/java",))
+
+
+def test_what_maintainer_scripts_say_is_done_and_none_runs(repository, assembled):
+    tree = assembled(packages=("web",), entrypoint=("www",)).tree
+    assert tree.resolve("/usr/bin/www") == "/usr/bin/web"
+    assert not {"/usr/share/man/www.1", "/ran"} & set(tree.entries)
+    assert b"webber:x:100:100:" in read(tree, "/etc/passwd")
 
 
 def test_a_package_runs_the_program_that_it_is_named_after(repository, assembled):

@@ -3,7 +3,7 @@
 
 apt is asked about an empty system, so the answer does not depend on what this host has installed, and apt's own
 signed chain vouches for every package. Maintainer scripts do not run: packages that only they need are left out, and
-the few things that they would have made and that programs miss are made here.
+what they would have made and programs miss is made here, as far as the scripts name it in plain words (``maintainer``).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _SCRIPT_ONLY = frozenset({
     "debconf", "cdebconf", "dpkg", "init-system-helpers", "ucf", "adduser", "lsb-base", "sysvinit-utils", "systemd",
     "perl-base", "install-info", "passwd", "base-files", "base-passwd"})
 _TIMEOUT = 600
+_MAX_SCRIPT = 1 << 20
 # The users that every Debian system has (base-passwd, passwd.master).
 _USERS = """root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
@@ -80,10 +81,13 @@ def add_packages(root: Root, tree: Tree, names: Sequence[str], scratch: Path) ->
     :raises NotFoundError: code ``pkg.not_found``, naming what apt does not know
     :raises HostError: ``host.tool``: no apt here; ``pkg.apt``: apt's own words
     """
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images import maintainer
+
     files = get(root, names, scratch)
     for package, path in files:
         _unpack(tree, package, path, scratch)
     _finish(tree)
+    maintainer.apply(tree, [_postinst(path) for _package, path in files])
     return tuple(f"{package.name}={package.version}" for package, _path in files)
 
 
@@ -223,6 +227,24 @@ def _unpack(tree: Tree, package: Package, path: Path, scratch: Path) -> None:
         raise HostError(f"dpkg-deb cannot read {path.name}: {_last_line(errors.decode('utf-8', 'replace'))}",
                         code="pkg.apt", hint="remove it from the cache and try again")
     apply_archive(tree, spooled, whiteouts=False, keep_links=True)
+
+
+def _postinst(path: Path) -> str:
+    """The script that dpkg would run after unpacking (deb(5), control archive); "" for a package without one."""
+    import io
+    import tarfile
+
+    try:
+        done = subprocess.run(["dpkg-deb", "--ctrl-tarfile", str(path)], stdin=subprocess.DEVNULL, capture_output=True,
+                              check=True)
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            file = archive.extractfile("./postinst")
+            return file.read(_MAX_SCRIPT).decode("utf-8", "replace") if file else ""
+    except KeyError:
+        return ""
+    except (subprocess.CalledProcessError, tarfile.TarError) as error:
+        raise HostError(f"dpkg-deb cannot read {path.name}: {error}", code="pkg.apt",
+                        hint="remove it from the cache and try again") from error
 
 
 def _finish(tree: Tree) -> None:

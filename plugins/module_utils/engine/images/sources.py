@@ -90,7 +90,7 @@ def _add_program(tree: Tree, spec: BuildSpec) -> str:
     if spec.program is None:
         raise AssertionError
     program = spec.program.absolute()
-    info = inspect_elf(program)
+    info = inspect_elf(program.resolve())
     path = spec.program_path or f"/bin/{program.name}"
     if info.interpreter and tree.resolve(info.interpreter) is None:
         for target, found in gather_libraries(info).files.items():
@@ -170,7 +170,9 @@ def _check_program(tree: Tree, path: str) -> ElfInfo:
         path = words[0].decode("utf-8", "replace")
     if content is None or content.path is None:
         raise UsageError(f"{path} is not an ELF executable", code="elf.not_elf")
-    info = inspect_elf(content.path, offset=content.offset, size=content.size, name=Path(path))
+    # $ORIGIN in its search path is where the file is, not a link to it (ld.so(8) asks /proc/self/exe).
+    name = Path(tree.resolve(path) or path)
+    info = inspect_elf(content.path, offset=content.offset, size=content.size, name=name)
     gather_libraries(info, files)
     return info
 
