@@ -4,10 +4,12 @@
 #   ./test.sh              every suite
 #   ./test.sh unit lint    these only (see ./test.sh --list)
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/bootstrap.sh
 . scripts/bootstrap.sh
 
+check_surroundings
+one_at_a_time .build/prepare.lock
 apt_install \
     python3 python3-venv python3-yaml python3-requests python3-pyroute2 python3-psutil python3-jinja2 \
     python3-aiohttp python3-cryptography git shellcheck \
@@ -17,9 +19,10 @@ apt_install \
 # The network suite runs firewalld in a namespace of its own; who did not have it must not find it running after a reboot.
 if ! command -v firewall-cmd >/dev/null; then
     apt_install firewalld
-    as_root systemctl disable --quiet firewalld 2>/dev/null || true
+    as_root "Disabling firewalld" systemctl disable --quiet firewalld 2>/dev/null || true
 fi
 # Any compiler of Rust does; a machine that has one need not get Debian's too.
 command -v rustc >/dev/null || [ -x "$HOME/.cargo/bin/rustc" ] || apt_install rustc
 make_venv tests/requirements.txt
+exec 9>&-   # prepared; several suites may run at once
 exec .venv/bin/python tests/run.py "$@"

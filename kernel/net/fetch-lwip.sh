@@ -19,6 +19,10 @@ fail() {
     exit 1
 }
 
+matches() {
+    echo "$sha256  $dir/$tarball" | sha256sum --check --quiet
+}
+
 download() {
     command -v apt-get >/dev/null || fail "no apt-get on this machine to fetch the source package with"
     apt=$dir/apt
@@ -49,10 +53,11 @@ EOF
 if [ -n "${LWIP_TARBALL:-}" ]; then
     [ -f "$LWIP_TARBALL" ] || fail "LWIP_TARBALL: no such file: $LWIP_TARBALL"
     cp "$LWIP_TARBALL" "$dir/$tarball"
-elif [ ! -f "$dir/$tarball" ]; then
+elif ! matches >/dev/null 2>&1; then
+    rm -f "$dir/$tarball"   # half of it, from a download that was killed
     download
 fi
-echo "$sha256  $dir/$tarball" | sha256sum --check --quiet >&2 || {
+matches >&2 || {
     rm -f "$dir/$tarball"
     fail "the tarball's SHA-256 is not $sha256"
 }

@@ -16,12 +16,14 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError, VerifyError
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Action, Plan
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error, lock
 
 PYTHON = "/usr/bin/python3"
 _INSIDE = "ansible_collections/uni/engine"
@@ -118,21 +120,39 @@ def install(prefix: Path, name: str, archive: bytes) -> Plan:
     :raises VerifyError: the archive is not the one that ``name`` stands for (code ``client.damaged``)
     :raises HostError: the prefix cannot be written
     """
-    plan = plan_install(prefix, name)
     base = prefix / "lib" / "uni"
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        (prefix / "bin").mkdir(parents=True, exist_ok=True)
-        if not (base / name / "bin" / "uni").is_file():
-            _unpack(base, name, archive)
-        switch(prefix, name)
-        _replace_link(prefix / "bin" / "uni", "../lib/uni/current/bin/uni")
-        for old in list_clients(prefix)[_KEEP:]:
-            if not old.current:
-                shutil.rmtree(old.directory)
+        with _readable_by_all():
+            base.mkdir(parents=True, exist_ok=True)
+            (prefix / "bin").mkdir(parents=True, exist_ok=True)
+            with lock(base / ".lock"):
+                return _install(prefix, base, name, archive)
     except OSError as error:
         raise host_error(error, base) from error
+
+
+def _install(prefix: Path, base: Path, name: str, archive: bytes) -> Plan:
+    plan = plan_install(prefix, name)
+    if not (base / name / "bin" / "uni").is_file():
+        _unpack(base, name, archive)
+    switch(prefix, name)
+    _replace_link(prefix / "bin" / "uni", "../lib/uni/current/bin/uni")
+    for old in list_clients(prefix)[_KEEP:]:
+        if not old.current:
+            shutil.rmtree(old.directory)
     return plan
+
+
+@contextmanager
+def _readable_by_all() -> Iterator[None]:
+    """What root installs is for everybody, whatever root's umask is."""
+    previous = os.umask(0o022)
+    try:
+        if os.geteuid():
+            os.umask(previous)
+        yield
+    finally:
+        os.umask(previous)
 
 
 def switch(prefix: Path, name: str) -> None:

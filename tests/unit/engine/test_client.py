@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,33 @@ def test_damaged_archive(packed, tmp_path):
     with pytest.raises(VerifyError):
         client.install(tmp_path, name, data[:-1] + b"x")
     assert not (tmp_path / "bin" / "uni").exists()
-    assert list((tmp_path / "lib" / "uni").iterdir()) == []
+    assert [path.name for path in (tmp_path / "lib" / "uni").iterdir()] == [".lock"]
+
+
+def test_root_installs_for_everybody(packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    before = os.umask(0o077)
+    try:
+        client.install(tmp_path / "prefix", *packed)
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    hidden = [path for path in (tmp_path / "prefix").rglob("*") if path.name != ".lock" and not path.is_symlink()
+              and not path.stat().st_mode & 0o004]
+    assert hidden == []
+
+
+def test_two_install_at_once(packed, tmp_path):
+    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n" \
+           f"from {client.__name__} import install\n" \
+           "install(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]).read_bytes())"
+    archive = tmp_path / "archive"
+    archive.write_bytes(packed[1])
+    tree = TOP / ".build" / "collections"
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tree), str(tmp_path / "prefix"), packed[0], str(archive)])
+            for _number in range(4)]
+    assert [one.wait() for one in both] == [0, 0, 0, 0]
+    assert [found.name for found in client.list_clients(tmp_path / "prefix")] == [packed[0]]
 
 
 def test_remove(packed, tmp_path):
