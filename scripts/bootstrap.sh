@@ -63,8 +63,8 @@ apt_install() {
     local quietly=(env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive) get=(apt-get -qq -y -o DPkg::Lock::Timeout=300)
     # An installation that was killed leaves packages unpacked, and apt-get refuses to go on.
     if [ -n "$(dpkg --audit)$(ls /var/lib/dpkg/updates)" ]; then
-        as_root "$purpose" "${quietly[@]}" dpkg --force-confold --configure --pending >/dev/null || true
-        as_root "$purpose" "${quietly[@]}" "${get[@]}" --no-install-recommends --fix-broken install >/dev/null || true
+        as_root "$purpose" "${quietly[@]}" dpkg --force-confold --configure --pending >/dev/null 9>&- || true
+        as_root "$purpose" "${quietly[@]}" "${get[@]}" --no-install-recommends --fix-broken install >/dev/null 9>&- || true
     fi
     # An archive that does not answer need not be the one that is wanted: installing tells.
     as_root "$purpose" "${quietly[@]}" "${get[@]}" update 9>&- || true
