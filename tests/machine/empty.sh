@@ -57,6 +57,7 @@ exec unshare --mount --pid --fork --kill-child --propagation private bash -euc '
     mount -t proc proc "$root/proc"
     mount -t sysfs -o ro sys "$root/sys"
     mount -t tmpfs -o "mode=1777${OPTIONS:+,$OPTIONS}" tmp "$root/tmp"
+    # The first process stays a shell: it reaps orphans, as init does.
     exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-        TERM=dumb UNI_ACCEL="${UNI_ACCEL:-tcg}" $settings bash -euc '\''cd /root/uni && exec "$@"'\'' empty "$@"
+        TERM=dumb UNI_ACCEL="${UNI_ACCEL:-tcg}" $settings bash -euc '\''cd /root/uni; status=0; "$@" || status=$?; exit "$status"'\'' empty "$@"
 ' empty "$@"
