@@ -151,7 +151,7 @@ def _limits(root: Root) -> Iterator[Finding]:
     base = cgroup.mount()
     if base is None:
         yield Finding("limits", LIMITED, "no cgroup v2 is mounted: VMs cannot have `limits`",
-                      "boot with systemd.unified_cgroup_hierarchy=1")
+                      "boot with systemd.unified_cgroup_hierarchy=1; give a container its cgroup2 mount")
         return
     try:
         present = (base / "cgroup.controllers").read_text().split()
