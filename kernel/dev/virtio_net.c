@@ -155,6 +155,7 @@ static void poll(struct netdev *d)
 {
     struct vnet *n = d->priv;
     u32 len;
+    reclaim(n);                               // first: TCP cannot send again what the device seems to be reading still
     do {
         struct rx_buf *b;
         virtq_cb_disable(n->rx);
@@ -167,7 +168,6 @@ static void poll(struct netdev *d)
         }
         refill(n);
     } while (!virtq_cb_enable(n->rx) && !n->rx->broken);
-    reclaim(n);
 }
 
 // The checksum's place for the device to fill in: lwIP left it 0, the device sums from csum_start on, so it must hold the

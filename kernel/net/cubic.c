@@ -23,7 +23,7 @@ static u32 cube_root(u64 v)
 u32 cubic_reduce(struct tcp_pcb *pcb, u32 window)
 {
     struct net_cubic *c = &pcb->net.cubic;
-    u32 floor = 2u * pcb->mss, next = pcb->net.reno ? window / 2 : (u32)((u64)window * 7 / 10);
+    u32 floor = 2 * tcp_wire_mss(pcb), next = pcb->net.reno ? window / 2 : (u32)((u64)window * 7 / 10);
     // Fast convergence (section 4.7): who loses below the last maximum makes room for others.
     c->w_max = window < c->w_max ? (u32)((u64)window * 17 / 20) : window;
     c->epoch_ms = 0;

@@ -78,7 +78,7 @@ edit core/tcp.c '/^tcp_free(struct tcp_pcb \*pcb)/,/^{/ s/^{/{ net_tcp_unhash(pc
 edit core/tcp_in.c "s/for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 0); pcb != NULL; pcb = NULL)/" 'dest, 0)'
 edit core/tcp_in.c "s/for (pcb = tcp_tw_pcbs; pcb != NULL; pcb = pcb->next)/for (pcb = $lookup, 1); pcb != NULL; pcb = NULL)/" 'dest, 1)'
 # Loss recovery, round-trip times and congestion control are net/recovery.c's.
-edit include/lwip/priv/tcp_priv.h 's/^  struct tcp_seg \*next;/& u32_t again_at;/' again_at
+edit include/lwip/priv/tcp_priv.h 's/^  struct tcp_seg \*next;/& u32_t sent_us;/' sent_us
 edit include/lwip/priv/tcp_priv.h 's/(TF_NODELAY | TF_INFR)/(TF_NODELAY | TF_INFR | TF_RTO)/' 'TF_INFR | TF_RTO'
 edit core/tcp_in.c 's/^#define LWIP_TCP_CALC_INITIAL_CWND(mss).*/#define LWIP_TCP_CALC_INITIAL_CWND(mss) LWIP_MIN(10U * (mss), LWIP_MAX(2U * (mss), 14600U))/' 14600U
 edit core/tcp_in.c 's/if (pcb->dupacks > 3) {/if (0) {/' 'if (0) {'
@@ -89,8 +89,11 @@ edit core/tcp_in.c '/Update the congestion control variables/,/pcb->cwnd < pcb->
 edit core/tcp_in.c 's/^      pcb->polltmr = 0;/      net_tcp_acked(pcb, acked); pcb->polltmr = 0;/' 'net_tcp_acked(pcb, acked)'
 sample='{ net_tcp_sample(pcb, net_tcp_clock() - pcb->rttest); pcb->rttest = 0; }'
 edit core/tcp_in.c "s/if (pcb->rttest && TCP_SEQ_LT(pcb->rtseq, ackno)) {/if (pcb->rttest \&\& TCP_SEQ_LT(pcb->rtseq, ackno)) $sample if (0) {/" net_tcp_sample
-edit core/tcp_out.c 's/pcb->rttest = tcp_ticks;/pcb->rttest = net_tcp_clock();/' 'net_tcp_clock()'
-edit core/tcp_out.c '/^tcp_output_segment(/,/pcb->rtime < 0/ s/if (pcb->rtime < 0) {/net_tcp_sent(pcb); if (pcb->rtime < 0) {/' 'net_tcp_sent(pcb)'
+edit core/tcp_out.c 's/pcb->rttest = tcp_ticks;/pcb->rttest = pcb->net.sent_us;/' 'net.sent_us'
+edit core/tcp_out.c '/^tcp_output_segment(/,/pcb->rtime < 0/ s/if (pcb->rtime < 0) {/net_tcp_sent(pcb, seg); if (pcb->rtime < 0) {/' 'net_tcp_sent(pcb, seg)'
+edit core/tcp_in.c 's/^      pcb->unacked = tcp_free_acked_segments(/      net_tcp_freeing(pcb); &/' 'net_tcp_freeing(pcb)'
+edit core/tcp_out.c '/^tcp_output(struct/,/^}/ s/wnd = LWIP_MIN(pcb->snd_wnd, pcb->cwnd);/wnd = LWIP_MIN(pcb->snd_wnd, net_tcp_window(pcb));/' 'net_tcp_window(pcb)'
+edit core/tcp_out.c '/^tcp_output(struct/,/^}/ s/seg = pcb->unsent;/seg = net_tcp_next(pcb, wnd);/' 'net_tcp_next(pcb, wnd)'
 edit core/tcp_out.c '/^tcp_rexmit_rto_prepare(struct tcp_pcb \*pcb)/,/^{/ s/^{/{ return net_tcp_timed_out(pcb);/' 'net_tcp_timed_out(pcb)'
 edit core/tcp.c 's/pcb->state == SYN_SENT && pcb->nrtx >= TCP_SYNMAXRTX/net_tcp_gives_up(pcb)/' 'net_tcp_gives_up(pcb)'
 edit core/tcp.c 's/} else if (pcb->nrtx >= TCP_MAXRTX) {/} else if (0 \&\& pcb->nrtx) {/' '0 && pcb->nrtx'

@@ -8,6 +8,7 @@
 #include "net.h"
 
 void net_timers_start(void);               // net/timer.c
+void tcptime_start(void);                  // net/tcptime.c
 void net_configure(void);                  // net/config.c: addresses as boot_config says; waits for DHCP
 struct netdev *netdev_of(struct netif *n); // NULL for loopback
 void net_random_init(void);

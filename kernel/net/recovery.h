@@ -8,15 +8,24 @@
 static inline u32 seg_seq(const struct tcp_seg *s) { return lwip_ntohl(s->tcphdr->seqno); }
 static inline u32 seg_len(const struct tcp_seg *s) { return TCP_TCPLEN(s); }
 // A device may still read it.
+static inline bool tcp_missing(const struct tcp_pcb *pcb) { return pcb->net.sacked || pcb->net.lost || (pcb->flags & TF_INFR); }
 static inline bool seg_busy(const struct tcp_seg *s) { return s->p->ref != 1; }
 
 // The size of segments on the wire: pcb->mss is a multiple where the device cuts them.
 u32 tcp_wire_mss(const struct tcp_pcb *pcb);
 
-// net/sack.c: marks what a segment's options say; true when something new was said. *dsack: it reports a duplicate (RFC 2883).
-bool sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, bool *dsack);
-void sack_recount(struct tcp_pcb *pcb);
+// net/sack.c: marks what a segment's options say and returns the bytes that it had not said before. *twice: bytes that came
+// twice (RFC 2883).
+u32 sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, u32 now, u32 *twice);
 void sack_forget(struct tcp_pcb *pcb);
+void sack_trim(struct tcp_pcb *pcb, struct tcp_seg *s);         // takes off what was acknowledged of it
+bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at); // false: no memory, or the device still reads it
+
+// net/rack.c: what is lost, by time (RFC 8985)
+void rack_delivered(struct tcp_pcb *pcb, const struct tcp_seg *s, u32 now);
+void rack_detect(struct tcp_pcb *pcb, u32 now);                 // marks NET_SEG_LOST
+void rack_needless(struct tcp_pcb *pcb);                        // something was sent again that had arrived
+void rack_repaired(struct tcp_pcb *pcb);                        // a recovery is over
 
 // net/cubic.c
 u32 cubic_reduce(struct tcp_pcb *pcb, u32 window);              // ssthresh after a loss
@@ -25,6 +34,12 @@ void cubic_restart(struct tcp_pcb *pcb);                        // the window wa
 
 // net/recovery.c
 void recovery_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno);
-void recovery_tick(void);                                       // every TCP_TMR_INTERVAL
+void recovery_look(struct tcp_pcb *pcb, u32 now, u32 delivered);
+void recovery_timed_out(struct tcp_pcb *pcb);
+void recovery_probe(struct tcp_pcb *pcb);
+
+// net/tcptime.c
+void tcptime_soon(u32 us);                                      // have a look in so many microseconds at the latest
+u32 tcptime_rto(const struct tcp_pcb *pcb);                     // microseconds, without back-off
 
 #endif

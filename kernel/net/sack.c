@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Selective acknowledgments as the sender sees them (RFC 2018, RFC 2883): which segments the peer holds already.
+// Selective acknowledgments as the sender sees them (RFC 2018, RFC 2883): which segments the peer holds already; segments are parted
+// and trimmed so that what it holds and what it lacks are segments of their own.
 #include "lwip/memp.h"
 #include "lwip/pbuf.h"
 
@@ -37,8 +38,7 @@ static u32 parse(const u8 *o, u32 len, struct block *b)
 }
 
 // Parts a long segment (one that the device cuts), so that what the peer holds and what it lacks are segments of their own.
-// False: no memory, or the device still reads it.
-static bool split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at)
+bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at)
 {
     if (at == 0 || at >= s->len || seg_busy(s) || TCPH_HDRLEN_BYTES(s->tcphdr) != TCP_HLEN)
         return false;
@@ -67,53 +67,79 @@ static bool split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at)
     return true;
 }
 
-// True when a segment was marked that was not before.
-static bool mark(struct tcp_pcb *pcb, u32 left, u32 right)
+// What was acknowledged of a segment stays at home when the rest is sent again: its duplicates would look like reordering.
+void sack_trim(struct tcp_pcb *pcb, struct tcp_seg *s)
 {
-    bool fresh = false;
+    if (!s || !TCP_SEQ_LT(seg_seq(s), pcb->lastack))
+        return;
+    u32 n = pcb->lastack - seg_seq(s), skip = (u32)((u8 *)(s->tcphdr + 1) - (u8 *)s->p->payload) + n;
+    if (n >= s->len || skip > s->p->len || seg_busy(s) || TCPH_HDRLEN_BYTES(s->tcphdr) != TCP_HLEN)
+        return;
+    struct tcp_hdr *old = s->tcphdr;
+    pbuf_remove_header(s->p, skip);
+    pbuf_add_header(s->p, TCP_HLEN);
+    s->tcphdr = s->p->payload;
+    memmove(s->tcphdr, old, TCP_HLEN);
+    s->tcphdr->seqno = lwip_htonl(pcb->lastack);
+    s->len = (u16_t)(s->len - n);
+    if (s->flags & NET_SEG_LOST)
+        pcb->net.lost -= n;
+    pcb->snd_buf += n;
+}
+
+// In ascending order, or those that are told about late would seem to come late.
+static void sort(struct block *b, u32 n)
+{
+    for (u32 i = 1; i < n; i++)
+        for (u32 j = i; j > 0 && TCP_SEQ_LT(b[j].left, b[j - 1].left); j--) {
+            struct block other = b[j];
+            b[j] = b[j - 1];
+            b[j - 1] = other;
+        }
+}
+
+// The bytes that were marked and had not been before.
+static u32 mark(struct tcp_pcb *pcb, u32 left, u32 right, u32 now)
+{
+    struct net_tcp *r = &pcb->net;
+    u32 fresh = 0;
     for (struct tcp_seg *s = pcb->unacked; s && TCP_SEQ_LT(seg_seq(s), right); s = s->next) {
         u32 from = seg_seq(s), to = from + seg_len(s);
         if ((s->flags & NET_SEG_SACKED) || TCP_SEQ_LEQ(to, left))
             continue;
         if (TCP_SEQ_LT(from, left)) {
-            split(pcb, s, left - from);       // the next turn meets the second half
+            seg_split(pcb, s, left - from);   // the next turn meets the second half
             continue;
         }
-        if (TCP_SEQ_GT(to, right) && !split(pcb, s, right - from))
+        if (TCP_SEQ_GT(to, right) && !seg_split(pcb, s, right - from))
             break;
-        s->flags |= NET_SEG_SACKED;
-        fresh = true;
+        rack_delivered(pcb, s, now);
+        if (s->flags & NET_SEG_LOST)
+            r->lost -= seg_len(s);
+        s->flags = (u8)((s->flags & ~NET_SEG_LOST) | NET_SEG_SACKED);
+        if (!r->sacked || TCP_SEQ_GT(from + seg_len(s), r->high_sacked))
+            r->high_sacked = from + seg_len(s);
+        r->sacked += seg_len(s);
+        r->nr_sacked++;
+        fresh += seg_len(s);
     }
     return fresh;
 }
 
-bool sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, bool *dsack)
+u32 sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, u32 now, u32 *twice)
 {
     struct block b[MAX_BLOCKS];
-    u32 n = parse(options, len, b);
-    bool fresh = false;
-    *dsack = n > 0 && (TCP_SEQ_LEQ(b[0].right, ackno) ||
-                       (n > 1 && TCP_SEQ_GEQ(b[0].left, b[1].left) && TCP_SEQ_LEQ(b[0].right, b[1].right)));
-    for (u32 i = *dsack; i < n; i++) {
+    u32 n = parse(options, len, b), fresh = 0;
+    bool dsack = n > 0 && (TCP_SEQ_LEQ(b[0].right, ackno) ||
+                           (n > 1 && TCP_SEQ_GEQ(b[0].left, b[1].left) && TCP_SEQ_LEQ(b[0].right, b[1].right)));
+    *twice = dsack ? b[0].right - b[0].left : 0;
+    sort(b + dsack, n - dsack);
+    for (u32 i = dsack; i < n; i++) {
         if (!TCP_SEQ_LT(b[i].left, b[i].right) || TCP_SEQ_LEQ(b[i].left, ackno) || TCP_SEQ_GT(b[i].right, pcb->snd_nxt))
             continue;                         // nonsense, or old
-        fresh |= mark(pcb, b[i].left, b[i].right);
+        fresh += mark(pcb, b[i].left, b[i].right, now);
     }
-    if (fresh)
-        sack_recount(pcb);
     return fresh;
-}
-
-void sack_recount(struct tcp_pcb *pcb)
-{
-    struct net_tcp *r = &pcb->net;
-    r->sacked = r->nr_sacked = 0;
-    for (const struct tcp_seg *s = pcb->unacked; s; s = s->next)
-        if (s->flags & NET_SEG_SACKED) {
-            r->sacked += seg_len(s);
-            r->nr_sacked++;
-            r->high_sacked = seg_seq(s) + seg_len(s);
-        }
 }
 
 void sack_forget(struct tcp_pcb *pcb)

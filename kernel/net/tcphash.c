@@ -65,6 +65,7 @@ void net_tcp_hash(struct tcp_pcb *pcb)
 // Of any pcb that is freed: those that never had a peer are in no list. Its addresses may be wiped already.
 void net_tcp_unhash(struct tcp_pcb *pcb)
 {
+    net_tcp_gone(pcb);
     if (!pcb->hash_link)
         return;
     *pcb->hash_link = pcb->hash_next;

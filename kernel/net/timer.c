@@ -11,7 +11,6 @@
 
 #include "net.h"
 #include "net_priv.h"
-#include "recovery.h"
 #include "time.h"
 
 #define MS 1000000ull
@@ -23,7 +22,6 @@ static void tcp_tick(struct timer *t)
     net_lock();
     net_reclaim();
     tcp_tmr();
-    recovery_tick();
     if (tcp_active_pcbs || tcp_tw_pcbs)
         timer_arm(t, clock_mono_ns() + TCP_TMR_INTERVAL * MS);
     net_unlock();
@@ -62,6 +60,7 @@ static void second_tick(struct timer *t)
 
 void net_timers_start(void)
 {
+    tcptime_start();
     timer_init(&tcp_timer, tcp_tick);
     timer_init(&second_timer, second_tick);
     timer_arm(&second_timer, clock_mono_ns() + 1000 * MS);

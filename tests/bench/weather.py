@@ -35,9 +35,12 @@ HTTP, SINK, SOURCE = 8080, 8081, 8082
 
 SKIES = {
     "fair": Weather(),
+    "loss 0.1%": Weather(loss=0.001),
     "loss 1%": Weather(loss=0.01),
     "loss 5%": Weather(loss=0.05),
     "reordering 10%": Weather(reorder=0.1),
+    "duplication 5%": Weather(repeat=0.05),
+    "100 ms": Weather(delay=0.05),
     "20 ms, loss 1%": Weather(delay=0.01, loss=0.01),
     "20 ms, loss 0.1%": Weather(delay=0.01, loss=0.001),
     "2 MB/s, 40 ms, short queue": Weather(rate=2e6, delay=0.02, queue=1 << 16),
