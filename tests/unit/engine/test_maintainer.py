@@ -129,11 +129,19 @@ configure)
   fi
   ucf --debconf-ok --three-way /usr/lib/php/php.ini /etc/php/php.ini
   ln -sf ../../usr/share/fonts/a.conf /etc/fonts/
+  if [ ! -d /var/www/html ]; then mkdir -p -m 2775 /var/www/html /var/log/x; fi
+  install -d -m 0700 -o root /var/lib/x
+  cp -a /usr/lib/php/php.ini /var/www/html
+  cp -r /usr/lib/php /usr/lib/php2
+  cp /usr/lib/php/php.ini $RANDOM
   ;;
 esac
 """, "ln -s /etc/nginx/sites-available/default /etc/nginx/sites-enabled"])
     assert tree.resolve("/etc/nginx/sites-enabled/default") == "/etc/nginx/sites-available/default"
-    assert text(tree, "/etc/php/php.ini") == "x"
+    assert text(tree, "/etc/php/php.ini") == text(tree, "/var/www/html/php.ini") == "x"
+    assert [oct(tree.entries[path].mode) for path in ("/var/www/html", "/var/log/x", "/var/lib/x")] == [
+        "0o2775", "0o2775", "0o700"]
+    assert "/usr/lib/php2" not in tree
 
 
 def test_users_and_groups():

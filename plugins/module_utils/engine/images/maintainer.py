@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the maintainer scripts of Debian packages would have made: alternatives, links, copies of configuration, users.
+"""What the maintainer scripts of Debian packages would have made: alternatives, links, copies, directories, users.
 
 The scripts do not run: :mod:`literalshell` reads them, and what they say in plain words is done here. The commands are
-those of update-alternatives(1), ln(1), ucf(1), adduser(8), addgroup(8), useradd(8) and groupadd(8); sysusers.d(5) is
-read as well. What exists in the tree already is never replaced.
+those of update-alternatives(1), ln(1), ucf(1), cp(1), mkdir(1), install(1), adduser(8), addgroup(8), useradd(8) and
+groupadd(8); sysusers.d(5) is read as well. What exists in the tree already is never replaced.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.tree import Cont
 _SYSTEM_IDS = range(100, 1000)      # adduser.conf(5): FIRST_SYSTEM_UID to LAST_SYSTEM_UID
 _NOGROUP = 65534
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+_MODE = re.compile(r"[0-7]{3,4}")
 _ID = re.compile(r"[0-9]{1,9}")
 _SYSUSERS = "/usr/lib/sysusers.d/"
 _MAX_SYSUSERS = 1 << 16
@@ -62,7 +63,8 @@ def apply(tree: Tree, scripts: Iterable[str]) -> None:
     _choose(tree, [one for command in words if (one := alternative(command))])
     for command in words:
         _link(tree, command)
-        _configuration(tree, command)
+        _copy(tree, command)
+        _directories(tree, command)
     accounts = [found for command in words if (found := account(command))]
     _add_accounts(tree, [*_sysusers(tree), *accounts])
 
@@ -128,23 +130,39 @@ def _link(tree: Tree, command: Sequence[str]) -> None:
     target, link = command[2:]
     if not link.startswith("/"):
         return
-    there = _resolve(tree, link)
-    if there is not None and tree.entries[there].kind == "dir":
-        link = f"{link.rstrip('/')}/{PurePosixPath(target).name}"
+    link = _inside(tree, link, target)
     absolute = target if target.startswith("/") else f"{PurePosixPath(link).parent}/{target}"
     if _resolve(tree, link) is None and _resolve(tree, absolute) is not None:
         _symlink(tree, link, target)
 
 
-def _configuration(tree: Tree, command: Sequence[str]) -> None:
-    """``ucf [OPTION]... NEW FILE``: the package's file becomes the configuration where there is none."""
-    paths = [word for word in command[1:] if word.startswith("/")]
-    if command[0] not in ("ucf", "/usr/bin/ucf") or len(paths) != 2 or "--purge" in command or "-p" in command:
+def _inside(tree: Tree, path: str, source: str) -> str:
+    """Where ln and cp put ``source``: at ``path``, or under its own name in the directory ``path``."""
+    there = _resolve(tree, path)
+    return f"{path.rstrip('/')}/{PurePosixPath(source).name}" if there and tree.entries[there].kind == "dir" else path
+
+
+def _copy(tree: Tree, command: Sequence[str]) -> None:
+    """``ucf [OPTION]... NEW FILE`` and ``cp [-a] NEW FILE``: the package's file becomes the one that is missing."""
+    tool, paths = PurePosixPath(command[0]).name, [word for word in command[1:] if word.startswith("/")]
+    if len(paths) != 2 or tool not in ("ucf", "cp") or (tool == "ucf" and {"--purge", "-p"} & set(command)):
         return
-    source = _resolve(tree, paths[0])
-    if source is not None and tree.entries[source].kind == "file" and _resolve(tree, paths[1]) is None:
+    source, target = _resolve(tree, paths[0]), _inside(tree, paths[1], paths[0])
+    if source is not None and tree.entries[source].kind == "file" and _resolve(tree, target) is None:
         with contextlib.suppress(UsageError):
-            tree.add(paths[1], tree.entries[source])
+            tree.add(target, tree.entries[source])
+
+
+def _directories(tree: Tree, command: Sequence[str]) -> None:
+    """``mkdir [-p] DIRECTORY...`` and ``install -d DIRECTORY...``, with ``-m MODE``. They belong to root."""
+    if command[0] != "mkdir" and (command[0] != "install" or "-d" not in command):
+        return
+    mode = next((int(after, 8) for word, after in zip(command, command[1:]) if word == "-m" and _MODE.fullmatch(after)),
+                0o755)
+    for path in command[1:]:
+        if path.startswith("/") and _resolve(tree, path) is None:
+            with contextlib.suppress(UsageError):
+                tree.add(path, Entry("dir", mode))
 
 
 def account(command: Sequence[str]) -> Account | None:
