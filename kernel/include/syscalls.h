@@ -103,6 +103,20 @@ long sys_process_vm_writev(struct regs *r) WEAK;
 long sys_umount2(struct regs *r) WEAK;
 long sys_pivot_root(struct regs *r) WEAK;
 
+// linux/sysv_msg.c, sysv_sem.c, sysv_shm.c
+long sys_msgget(struct regs *r) WEAK;
+long sys_msgsnd(struct regs *r) WEAK;
+long sys_msgrcv(struct regs *r) WEAK;
+long sys_msgctl(struct regs *r) WEAK;
+long sys_semget(struct regs *r) WEAK;
+long sys_semop(struct regs *r) WEAK;
+long sys_semtimedop(struct regs *r) WEAK;
+long sys_semctl(struct regs *r) WEAK;
+long sys_shmget(struct regs *r) WEAK;
+long sys_shmat(struct regs *r) WEAK;
+long sys_shmdt(struct regs *r) WEAK;
+long sys_shmctl(struct regs *r) WEAK;
+
 // linux/xattr.c
 long sys_setxattr(struct regs *r) WEAK;
 long sys_lsetxattr(struct regs *r) WEAK;

@@ -8,6 +8,7 @@
 #include "process.h"
 #include "signal_priv.h"
 #include "syscalls.h"
+#include "sysv.h"
 #include "uaccess.h"
 #include "../sched/sched_priv.h"
 
@@ -15,8 +16,8 @@
 
 enum {
     CLONE_VM_K = 0x100, CLONE_FS_K = 0x200, CLONE_FILES_K = 0x400, CLONE_SIGHAND_K = 0x800, CLONE_PIDFD_K = 0x1000,
-    CLONE_VFORK_K = 0x4000, CLONE_THREAD_K = 0x10000, CLONE_SETTLS_K = 0x80000, CLONE_PARENT_SETTID_K = 0x100000,
-    CLONE_CHILD_CLEARTID_K = 0x200000, CLONE_CHILD_SETTID_K = 0x1000000,
+    CLONE_VFORK_K = 0x4000, CLONE_THREAD_K = 0x10000, CLONE_SYSVSEM_K = 0x40000, CLONE_SETTLS_K = 0x80000,
+    CLONE_PARENT_SETTID_K = 0x100000, CLONE_CHILD_CLEARTID_K = 0x200000, CLONE_CHILD_SETTID_K = 0x1000000,
 };
 #define CLONE_CLEAR_SIGHAND_K 0x100000000ull
 #define CLONE_INTO_CGROUP_K 0x200000000ull
@@ -94,6 +95,10 @@ static long do_clone(const struct clone_request *c, struct regs *r)
     if ((fl & CLONE_SETTLS_K) && c->tls >= USER_MAX) {
         thread_free(t);
         return -EPERM;
+    }
+    if ((fl & CLONE_SYSVSEM_K) && sem_undo_share(me, t)) {
+        thread_free(t);
+        return -ENOMEM;
     }
     process_add_thread(p, t);
     cpu_timers_new_thread(t);

@@ -15,6 +15,7 @@
 #include "process.h"
 #include "signal_priv.h"
 #include "syscalls.h"
+#include "sysv.h"
 #include "uaccess.h"
 #include "../sched/sched_priv.h"
 
@@ -119,6 +120,8 @@ void process_thread_exit(int code)
         futex_pi_thread_exit(t);
         if (t->clear_child_tid && !user_write_u32(t->clear_child_tid, 0))
             futex_wake_addr(t->clear_child_tid, 1);
+        if (t->sem_undos)
+            sem_undo_exit(t);
     }
     spin_lock(&p->thread_lock);
     u64 flags = spin_lock_irqsave(&p->sig_lock);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // /proc/self (and task/TID): stat, status, statm, maps, smaps, cmdline, environ, auxv, comm, limits, oom_*. Formats: proc(5).
 #include "procinfo.h"
+#include "sysv.h"
 #include "arch.h"
 #include "errno.h"
 #include "fs.h"
@@ -325,4 +326,7 @@ void procinfo_register(void)
         snprintf(path, sizeof(path), "/proc/self/%s", files[i].name);
         proc_register(path, files[i].mode, files[i].show, files[i].store);
     }
+    sysv_msg_proc();
+    sysv_sem_proc();
+    sysv_shm_proc();
 }
