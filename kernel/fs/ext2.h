@@ -14,8 +14,10 @@
 #define EXT2_VALID_FS 1             // s_state: unmounted cleanly
 #define EXT2_ERROR_FS 2
 #define EXT2_LINK_MAX 32000u
+#define COMPAT_JOURNAL 0x4u          // inode 8 is a journal
 #define INCOMPAT_FILETYPE 0x2u
-#define INCOMPAT_KNOWN INCOMPAT_FILETYPE
+#define INCOMPAT_RECOVER 0x4u       // it must be replayed first
+#define INCOMPAT_KNOWN (INCOMPAT_FILETYPE | INCOMPAT_RECOVER)
 #define RO_COMPAT_SPARSE 0x1u
 #define RO_COMPAT_LARGE_FILE 0x2u
 #define RO_COMPAT_EXTRA_ISIZE 0x40u
@@ -39,7 +41,9 @@ struct ext2_sb {                    // at byte 1024
     u32 algorithm_bitmap;
     u8 prealloc_blocks, prealloc_dir_blocks;
     u16 reserved_gdt_blocks;
-    u8 rest[816];
+    u8 journal_uuid[16];
+    u32 journal_ino;
+    u8 rest[796];
 } PACKED;
 
 struct ext2_group_desc {
@@ -72,25 +76,20 @@ struct ext2_dirent {
 
 #define DIRENT_SIZE(len) ALIGN_UP(8u + (len), 4u)
 
-// A rename over a file leaves, in the same write of the directory's block, an entry of another name that leads to the replaced
-// file, so that no inode is without a name before its end is on disk. Nobody sees it; the commit takes it away at last.
-struct ext2_hidden {
-    struct list node;
-    u32 blk, ino;
-};
-
-// Metadata in memory: one block of the disk. Its kind says in which step of a commit it is written (ext2_commit).
+// Metadata in memory: one block of the disk. Without a journal its kind says in which step of a commit it is written.
 // NEW: bitmaps and what nothing on disk points to yet (new indirect blocks and directory blocks). MAP: older indirect blocks.
 enum buf_kind { BUF_NEW, BUF_MAP, BUF_INODE, BUF_DIR, BUF_KINDS };
 
 struct buf {
     u32 blk, refs;
-    bool dirty, hashed;
+    bool dirty;                     // newer than what was last committed
+    bool logged;                    // committed to the journal, not yet in its place
+    bool gone;                      // logged, then freed: a replay would still write it, so the block must not hold data
     enum buf_kind kind;
     char *data;
     struct buf *hash_next;
     struct list lru;                // clean and unused
-    struct list dirty_node;
+    struct list dirty_node, log_node;
 };
 
 #define BUF_BUCKETS 128u
@@ -120,11 +119,11 @@ struct ext2_fs {
     struct buf *hash[BUF_BUCKETS];
     struct list lru;
     struct list dirty[BUF_KINDS];
-    u32 nr_bufs, nr_unused;
+    struct list logged;             // struct buf.log_node
+    u32 nr_bufs, nr_unused, nr_dirty;
     struct ext2_sb *disk_sb;        // as on disk, 1024 bytes
-    struct list fresh, done;        // inodes, counted: see ext2_inode.fresh; committed, the reference waits for ext2_unlock
-    struct list late;               // struct ext2_late
-    struct list hidden;             // struct ext2_hidden
+    struct ext2_journal *journal;   // NULL: none yet, or no room for one
+    bool no_journal;                // the disk has one of its own, which is left alone
     struct list all;                // list of mounted ext2 for the shrinker
 };
 
@@ -135,18 +134,6 @@ struct ext2_inode {
     u32 goal;                       // where the last block was put
     u32 dir_hint;                   // directories: no free entry before this block
     struct ext2_index *index;       // directories: where names are, or NULL
-    bool fresh;                     // no committed name leads here: on disk it looks deleted until the names are there
-    struct list fresh_node;         // fs->fresh, which holds a reference
-    struct ext2_late *late;
-};
-
-// An inode whose last name a rename gave to another file. Its end is kept back until the directory is on disk, so that the
-// name leads to the one or to the other at every moment.
-struct ext2_late {
-    struct list node;
-    struct ext2_inode *e;           // NULL: no longer in memory
-    u32 ino;
-    struct ext2_raw raw;            // what the disk shall hold
 };
 
 static inline struct ext2_fs *EXT2(const struct superblock *sb) { return container_of(sb, struct ext2_fs, sb); }
@@ -160,6 +147,9 @@ void buf_put(struct ext2_fs *fs, struct buf *b);
 void buf_dirty(struct ext2_fs *fs, struct buf *b, enum buf_kind kind);
 void buf_forget(struct ext2_fs *fs, u32 blk);                        // freed: must not be written any more
 int buf_write_kind(struct ext2_fs *fs, enum buf_kind kind);
+int buf_write_logged(struct ext2_fs *fs);                            // brings what the journal holds to its places
+void buf_set_logged(struct ext2_fs *fs, struct buf *b);
+bool buf_is_logged(struct ext2_fs *fs, u32 blk);
 void buf_free_all(struct ext2_fs *fs);
 void ext2_error(struct ext2_fs *fs, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_shrinker_init(struct ext2_fs *fs);
@@ -170,6 +160,7 @@ void ext2_free_block(struct ext2_fs *fs, u32 blk);
 bool ext2_block_used(struct ext2_fs *fs, u32 blk);
 u32 ext2_alloc_ino(struct ext2_fs *fs, u32 parent, bool dir, int *err);
 void ext2_free_ino(struct ext2_fs *fs, u32 ino, bool dir);
+u32 ext2_find_room(struct ext2_fs *fs, u32 want, u32 *got);          // first of a run of free blocks
 void ext2_release_held(struct ext2_fs *fs);
 
 // ext2_map.c; fs->lock held.
@@ -184,16 +175,23 @@ struct ext2_inode *ext2_new_inode(struct inode *dir, u32 mode, int *err);  // fs
 int ext2_write_inode(struct ext2_inode *e);                          // into its buffer; fs->lock held
 void ext2_free_inode(struct inode *i);
 int ext2_commit(struct ext2_fs *fs, bool counts);                    // fs->lock held
-void ext2_unlock(struct ext2_fs *fs);
+void ext2_begin(struct ext2_fs *fs);                                 // takes fs->lock for a change
 bool ext2_inode_on_disk(struct ext2_inode *e);                       // fs->lock held
 void ext2_end_orphans(struct ext2_fs *fs);
-void ext2_mark_fresh(struct ext2_inode *e);                          // fs->lock held
-void ext2_end_fresh(struct ext2_inode *e);                           // the caller has a reference of its own
-bool ext2_mark_late(struct ext2_inode *e);
 int ext2_setattr(struct inode *i, const struct setattr *a);
 void ext2_set_ops(struct inode *i);
 void ext2_drop_xattrs(struct ext2_inode *e);                         // gives up the block of extended attributes; fs->lock held
 struct buf *ext2_table_block(struct ext2_fs *fs, u32 ino, struct ext2_raw **raw);      // fs->lock held
+
+// ext2_journal.c; fs->lock held.
+int ext2_journal_start(struct ext2_fs *fs);                          // before the first commit; -ENOSPC: goes without
+int ext2_journal_commit(struct ext2_fs *fs);                         // all that is dirty, at once
+int ext2_journal_empty(struct ext2_fs *fs);                          // after a commit: everything in its place
+int ext2_journal_end(struct ext2_fs *fs);                            // everything in its place, no journal on the disk
+int ext2_journal_replay(struct ext2_fs *fs);                         // at mount
+bool ext2_journal_has(const struct ext2_fs *fs, u32 blk);            // the block belongs to the journal: free, but not to be had
+u32 ext2_journal_size(const struct ext2_fs *fs);                     // in blocks
+bool ext2_journal_full(const struct ext2_fs *fs);                    // time for a commit before the next operation begins
 
 // ext2_xattr.c
 int ext2_xattr_load(struct inode *ino, struct xattrs *x);
@@ -211,13 +209,9 @@ int ext2_fsync(struct file *f, bool data_only);
 
 // ext2_dir.c; fs->lock held except for readdir.
 int ext2_dir_find(struct ext2_inode *dir, const char *name, size_t len, u32 *ino);
-int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode, u32 *blk);
-int ext2_dir_set(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode, u32 *blk);
-int ext2_dir_hide(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode);   // -ENOSPC, -ENOMEM: remove instead
-int ext2_dir_hide_in(struct ext2_inode *dir, u32 blk, u32 ino, u32 mode);
-void ext2_end_hidden(struct ext2_fs *fs);
+int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode);
+int ext2_dir_set(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode);
 int ext2_dir_remove(struct ext2_inode *dir, const char *name, size_t len);
-u32 ext2_dir_block_of(struct ext2_inode *dir, const char *name, size_t len);   // 0: not there
 int ext2_dir_make(struct ext2_inode *dir, u32 parent);
 int ext2_dir_empty(struct ext2_inode *dir);                          // 1, 0, -EIO
 int ext2_readdir(struct file *f, void *ctx,
@@ -238,6 +232,7 @@ extern const struct inode_ops ext2_dir_ops, ext2_file_ops, ext2_link_ops, ext2_s
 extern const struct file_ops ext2_regular_fops, ext2_dir_fops;
 // ext2_super.c
 int ext2_write_counts(struct ext2_fs *fs);
+int ext2_write_sb(struct ext2_fs *fs);
 int ext2_begin_write(struct ext2_fs *fs);                            // before every other write
 
 #endif

@@ -28,6 +28,17 @@ static u32 blocks_in_group(const struct ext2_fs *fs, u32 g)
     return MIN(fs->blocks_per_group, fs->blocks_count - fs->first_data_block - start);
 }
 
+static u32 block_of(const struct ext2_fs *fs, u32 g, u32 n) { return fs->first_data_block + g * fs->blocks_per_group + n; }
+
+// First block in [from, size) of the group that may be given out: neither the journal's nor one that its replay would write.
+static u32 find_block(struct ext2_fs *fs, u32 g, const u8 *map, u32 from, u32 size)
+{
+    u32 n = find_clear(map, fs->group[g].held_blocks, from, size);
+    while (n < size && (ext2_journal_has(fs, block_of(fs, g, n)) || buf_is_logged(fs, block_of(fs, g, n))))
+        n = find_clear(map, fs->group[g].held_blocks, n + 1, size);
+    return n;
+}
+
 static u32 alloc_in_group(struct ext2_fs *fs, u32 g, u32 from, int *err)
 {
     struct ext2_group *gr = &fs->group[g];
@@ -39,14 +50,14 @@ static u32 alloc_in_group(struct ext2_fs *fs, u32 g, u32 from, int *err)
         return 0;
     }
     u32 size = blocks_in_group(fs, g), blk = 0;
-    u32 n = find_clear((u8 *)b->data, gr->held_blocks, from, size);
+    u32 n = find_block(fs, g, (u8 *)b->data, from, size);
     if (n == size && from) {                    // behind the goal there is nothing: before it
-        n = find_clear((u8 *)b->data, gr->held_blocks, 0, from);
+        n = find_block(fs, g, (u8 *)b->data, 0, from);
         if (n == from)
             n = size;
     }
     if (n < size) {
-        blk = fs->first_data_block + g * fs->blocks_per_group + n;
+        blk = block_of(fs, g, n);
         bool meta = blk == gr->block_bitmap || blk == gr->inode_bitmap ||
                     (blk >= gr->inode_table && blk < gr->inode_table + fs->itable_blocks);
         set_bit((u8 *)b->data, n);
@@ -131,6 +142,28 @@ void ext2_free_block(struct ext2_fs *fs, u32 blk)
         fs->counts_dirty = true;
     }
     buf_put(fs, b);
+}
+
+// The last run of `want` free blocks in the emptiest group, else its longest: first block, length in *got.
+u32 ext2_find_room(struct ext2_fs *fs, u32 want, u32 *got)
+{
+    u32 g = 0, best = 0, run = 0;
+    for (u32 k = 1; k < fs->nr_groups; k++)
+        if (fs->group[k].free_blocks > fs->group[g].free_blocks)
+            g = k;
+    struct buf *b = buf_get(fs, fs->group[g].block_bitmap);
+    *got = 0;
+    for (u32 n = b ? blocks_in_group(fs, g) : 0; n-- && *got < want;) {
+        const u8 *held = fs->group[g].held_blocks;
+        run = test_bit((u8 *)b->data, n) || (held && test_bit(held, n)) ? 0 : run + 1;
+        if (run > *got) {
+            *got = run;
+            best = block_of(fs, g, n);
+        }
+    }
+    if (b)
+        buf_put(fs, b);
+    return best;
 }
 
 // --- Inodes -----------------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ static void unhash(struct ext2_fs *fs, struct buf *b)
     *l = b->hash_next;
 }
 
+static bool idle(const struct buf *b) { return !b->refs && !b->dirty && !b->logged; }
+
 static void free_buf(struct ext2_fs *fs, struct buf *b)
 {
     unhash(fs, b);
@@ -74,16 +76,33 @@ void buf_shrinker_init(struct ext2_fs *fs)
     registered = true;
 }
 
-static struct buf *find(struct ext2_fs *fs, u32 blk)
+static struct buf *peek(struct ext2_fs *fs, u32 blk)
 {
     struct buf *b = *chain(fs, blk);
     while (b && b->blk != blk)
         b = b->hash_next;
-    if (b && !b->refs++ && !b->dirty) {
+    return b;
+}
+
+static struct buf *find(struct ext2_fs *fs, u32 blk)
+{
+    struct buf *b = peek(fs, blk);
+    if (b && idle(b)) {
         list_remove(&b->lru);
         fs->nr_unused--;
     }
+    if (b)
+        b->refs++;
     return b;
+}
+
+// Nobody uses b any more, or one reason less to keep it.
+static void rest(struct ext2_fs *fs, struct buf *b)
+{
+    if (!idle(b))
+        return;
+    list_push(&fs->lru, &b->lru);
+    fs->nr_unused++;
 }
 
 static struct buf *make(struct ext2_fs *fs, u32 blk)
@@ -102,6 +121,7 @@ static struct buf *make(struct ext2_fs *fs, u32 blk)
     b->refs = 1;
     list_init(&b->lru);
     list_init(&b->dirty_node);
+    list_init(&b->log_node);
     struct buf **l = chain(fs, blk);
     b->hash_next = *l;
     *l = b;
@@ -139,10 +159,8 @@ struct buf *buf_new(struct ext2_fs *fs, u32 blk)
 
 void buf_put(struct ext2_fs *fs, struct buf *b)
 {
-    if (--b->refs || b->dirty)
-        return;
-    list_push(&fs->lru, &b->lru);
-    fs->nr_unused++;
+    b->refs--;
+    rest(fs, b);
 }
 
 void buf_dirty(struct ext2_fs *fs, struct buf *b, enum buf_kind kind)
@@ -151,6 +169,7 @@ void buf_dirty(struct ext2_fs *fs, struct buf *b, enum buf_kind kind)
         return;
     b->dirty = true;
     b->kind = kind;
+    fs->nr_dirty++;
     list_push(&fs->dirty[kind], &b->dirty_node);
     flusher_kick(false);
 }
@@ -160,25 +179,37 @@ static void clean(struct ext2_fs *fs, struct buf *b)
     if (!b->dirty)
         return;
     b->dirty = false;
+    fs->nr_dirty--;
     list_remove(&b->dirty_node);
-    if (!b->refs) {
-        list_push(&fs->lru, &b->lru);
-        fs->nr_unused++;
-    }
+    rest(fs, b);
 }
 
 void buf_forget(struct ext2_fs *fs, u32 blk)
 {
-    struct buf *b = *chain(fs, blk);
-    while (b && b->blk != blk)
-        b = b->hash_next;
+    struct buf *b = peek(fs, blk);
     if (!b)
         return;
+    b->gone = b->logged;
     clean(fs, b);
-    if (!b->refs) {
+    if (idle(b)) {
         fs->nr_unused--;
         free_buf(fs, b);
     }
+}
+
+bool buf_is_logged(struct ext2_fs *fs, u32 blk)
+{
+    const struct buf *b = peek(fs, blk);
+    return b && b->logged;
+}
+
+// Committed: it may be dirty no more, but stays until it is in its place.
+void buf_set_logged(struct ext2_fs *fs, struct buf *b)
+{
+    if (!b->logged)
+        list_push(&fs->logged, &b->log_node);
+    b->logged = true;
+    clean(fs, b);
 }
 
 // --- Writing --------------------------------------------------------------------------------------------------------
@@ -201,16 +232,34 @@ static void written(struct blk_req *r)
         waitq_wake_all(&b->wait);
 }
 
+// One more, by block number.
+static unsigned insert(struct batch *b, unsigned n, struct buf *x)
+{
+    unsigned at = n;
+    for (; at > 0 && b->buf[at - 1]->blk > x->blk; at--)
+        b->buf[at] = b->buf[at - 1];
+    b->buf[at] = x;
+    return n + 1;
+}
+
+static void unlog(struct ext2_fs *fs, struct buf *b)
+{
+    list_remove(&b->log_node);
+    b->logged = false;
+    rest(fs, b);
+    if (b->gone && idle(b)) {
+        fs->nr_unused--;
+        free_buf(fs, b);
+    } else {
+        b->gone = false;
+    }
+}
+
 static unsigned collect(struct ext2_fs *fs, struct batch *b, enum buf_kind kind)
 {
-    unsigned n = 0, max = kind == BUF_DIR ? 1 : IO_BATCH;    // rename relies on directories being written in their order
-    for (struct list *l = fs->dirty[kind].next; l != &fs->dirty[kind] && n < max; l = l->next) {
-        struct buf *x = list_entry(l, struct buf, dirty_node);
-        unsigned at = n++;
-        for (; at > 0 && b->buf[at - 1]->blk > x->blk; at--)     // by block number
-            b->buf[at] = b->buf[at - 1];
-        b->buf[at] = x;
-    }
+    unsigned n = 0;
+    for (struct list *l = fs->dirty[kind].next; l != &fs->dirty[kind] && n < IO_BATCH; l = l->next)
+        n = insert(b, n, list_entry(l, struct buf, dirty_node));
     return n;
 }
 
@@ -270,12 +319,41 @@ int buf_write_kind(struct ext2_fs *fs, enum buf_kind kind)
     return err;
 }
 
+static unsigned collect_logged(struct ext2_fs *fs, struct batch *b)
+{
+    unsigned n = 0;
+    for (struct list *l = fs->logged.next, *next; l != &fs->logged && n < IO_BATCH; l = next) {
+        struct buf *x = list_entry(l, struct buf, log_node);
+        next = l->next;
+        if (x->gone) {
+            unlog(fs, x);
+            continue;
+        }
+        n = insert(b, n, x);
+    }
+    return n;
+}
+
+int buf_write_logged(struct ext2_fs *fs)
+{
+    struct batch *b = kzalloc(sizeof(*b));
+    int err = b ? 0 : -ENOMEM;
+    for (unsigned n; !err && (n = collect_logged(fs, b));) {
+        err = write_batch(fs, b, n);
+        for (unsigned a = 0; !err && a < n; a++)
+            unlog(fs, b->buf[a]);
+    }
+    kfree(b);
+    return err;
+}
+
 void buf_free_all(struct ext2_fs *fs)
 {
     for (unsigned k = 0; k < BUF_BUCKETS; k++)
         while (fs->hash[k]) {
             struct buf *b = fs->hash[k];
             list_remove(&b->dirty_node);
+            list_remove(&b->log_node);
             free_buf(fs, b);
         }
     fs->nr_unused = 0;

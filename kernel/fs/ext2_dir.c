@@ -31,14 +31,6 @@ struct place {
     u32 n;                          // the block's number in the directory
 };
 
-static bool hidden(const struct ext2_fs *fs, u32 ino)
-{
-    for (const struct list *n = fs->hidden.next; n != &fs->hidden; n = n->next)
-        if (list_entry(n, struct ext2_hidden, node)->ino == ino)
-            return true;
-    return false;
-}
-
 // The entry of a name in block n, which the caller puts when it is found; *prev the entry before it. 0, -ENOENT, -EIO.
 static int search_block(struct ext2_inode *dir, u32 n, const char *name, size_t len, struct place *at)
 {
@@ -53,7 +45,7 @@ static int search_block(struct ext2_inode *dir, u32 n, const char *name, size_t 
             buf_put(fs, b);
             return -EIO;
         }
-        if (d->ino && d->name_len == len && d->name[0] == name[0] && !memcmp(d->name, name, len) && !hidden(fs, d->ino)) {
+        if (d->ino && d->name_len == len && d->name[0] == name[0] && !memcmp(d->name, name, len)) {
             *at = (struct place){ b, d, before, n };
             return 0;
         }
@@ -86,16 +78,6 @@ int ext2_dir_find(struct ext2_inode *dir, const char *name, size_t len, u32 *ino
     *ino = at.d->ino;
     buf_put(FS(dir), at.b);
     return 0;
-}
-
-u32 ext2_dir_block_of(struct ext2_inode *dir, const char *name, size_t len)
-{
-    struct place at;
-    if (search(dir, name, len, &at))
-        return 0;
-    u32 blk = at.b->blk;
-    buf_put(FS(dir), at.b);
-    return blk;
 }
 
 // The file type byte: the format bits of the mode, numbered anew (ext4's "Directory Entries").
@@ -164,7 +146,7 @@ static struct buf *append_block(struct ext2_inode *dir, int *err)
     return b;
 }
 
-int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode, u32 *blk)
+int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode)
 {
     struct ext2_fs *fs = FS(dir);
     int done = 0;
@@ -176,7 +158,6 @@ int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, 
         if (done > 0) {
             ext2_index_add(dir, name, len, n);
             changed(dir, b, BUF_DIR);
-            *blk = b->blk;
         }
         if (b)
             buf_put(fs, b);
@@ -190,12 +171,11 @@ int ext2_dir_add(struct ext2_inode *dir, const char *name, size_t len, u32 ino, 
     add_to_block(dir, b, name, len, ino, mode);
     ext2_index_add(dir, name, len, dir_blocks(dir) - 1);
     changed(dir, b, BUF_NEW);
-    *blk = b->blk;
     buf_put(fs, b);
     return 0;
 }
 
-int ext2_dir_set(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode, u32 *blk)
+int ext2_dir_set(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode)
 {
     struct place at;
     int err = search(dir, name, len, &at);
@@ -204,7 +184,6 @@ int ext2_dir_set(struct ext2_inode *dir, const char *name, size_t len, u32 ino, 
     at.d->ino = ino;
     at.d->type = type_of(FS(dir), mode);
     changed(dir, at.b, BUF_DIR);
-    *blk = at.b->blk;
     buf_put(FS(dir), at.b);
     return 0;
 }
@@ -224,92 +203,6 @@ int ext2_dir_remove(struct ext2_inode *dir, const char *name, size_t len)
     changed(dir, at.b, BUF_DIR);
     buf_put(FS(dir), at.b);
     return 0;
-}
-
-static struct ext2_hidden *hidden_name(u32 ino, u32 blk, char name[16], size_t *len)
-{
-    struct ext2_hidden *h = kzalloc(sizeof(*h));
-    *len = (size_t)snprintf(name, 16, ".#%x", ino);
-    if (h) {
-        h->blk = blk;
-        h->ino = ino;
-    }
-    return h;
-}
-
-// Adds the hidden entry to the free room of a block of dir, which is dirty already.
-int ext2_dir_hide_in(struct ext2_inode *dir, u32 blk, u32 ino, u32 mode)
-{
-    struct ext2_fs *fs = FS(dir);
-    char name[16];
-    size_t len;
-    struct ext2_hidden *h = hidden_name(ino, blk, name, &len);
-    struct buf *b = h ? buf_get(fs, blk) : NULL;
-    int done = b ? add_to_block(dir, b, name, len, ino, mode) : 0;
-    if (b)
-        buf_put(fs, b);
-    if (done <= 0) {
-        kfree(h);
-        return -ENOSPC;
-    }
-    list_push(&fs->hidden, &h->node);
-    return 0;
-}
-
-// Makes the entry of a name the hidden one.
-int ext2_dir_hide(struct ext2_inode *dir, const char *name, size_t len, u32 ino, u32 mode)
-{
-    struct ext2_fs *fs = FS(dir);
-    struct place at;
-    char other[16];
-    size_t n;
-    struct ext2_hidden *h = hidden_name(ino, 0, other, &n);
-    int err = h ? search(dir, name, len, &at) : -ENOMEM;
-    if (!err && n + 8 > at.d->rec_len) {
-        buf_put(fs, at.b);
-        err = -ENOSPC;
-    }
-    if (err) {
-        kfree(h);
-        return err;
-    }
-    ext2_index_remove(dir, name, len, at.n);
-    fill(dir, at.d, other, n, ino, mode);
-    h->blk = at.b->blk;
-    list_push(&fs->hidden, &h->node);
-    changed(dir, at.b, BUF_DIR);
-    buf_put(fs, at.b);
-    return 0;
-}
-
-static void unhide(struct ext2_fs *fs, const struct ext2_hidden *h)
-{
-    struct buf *b = buf_get(fs, h->blk);
-    struct ext2_dirent *d, *prev = NULL;
-    for (u32 off = 0; b && off + 8 <= fs->bsize; off += d->rec_len, prev = d) {
-        d = (struct ext2_dirent *)(b->data + off);
-        if (d->rec_len < 8 || off + d->rec_len > fs->bsize)
-            break;
-        if (d->ino != h->ino || d->name[0] != '.' || d->name_len < 3 || d->name[1] != '#')
-            continue;
-        if (prev)
-            prev->rec_len = (u16)(prev->rec_len + d->rec_len);
-        else
-            d->ino = 0;
-        buf_dirty(fs, b, BUF_DIR);
-        break;
-    }
-    if (b)
-        buf_put(fs, b);
-}
-
-void ext2_end_hidden(struct ext2_fs *fs)
-{
-    for (struct list *n; (n = list_pop(&fs->hidden));) {
-        struct ext2_hidden *h = list_entry(n, struct ext2_hidden, node);
-        unhide(fs, h);
-        kfree(h);
-    }
 }
 
 // The first block of a new directory: "." and "..".
@@ -351,7 +244,7 @@ int ext2_dir_empty(struct ext2_inode *dir)
                 r = -EIO;
                 break;
             }
-            if (d->ino && !dots(d) && !hidden(fs, d->ino))
+            if (d->ino && !dots(d))
                 r = 0;
         }
         buf_put(fs, b);
@@ -376,7 +269,7 @@ static int emit_block(struct ext2_inode *dir, struct file *f, struct buf *b, voi
         if (base + off < f->pos)
             continue;
         u64 next = base + off + d->rec_len;
-        if (d->ino && !hidden(fs, d->ino) && !emit(ctx, d->name, d->name_len, d->ino, fs->filetype ? dtypes[d->type & 7] : 0, next))
+        if (d->ino && !emit(ctx, d->name, d->name_len, d->ino, fs->filetype ? dtypes[d->type & 7] : 0, next))
             return 0;
         f->pos = next;
     }
@@ -397,6 +290,6 @@ int ext2_readdir(struct file *f, void *ctx,
         if (b)
             buf_put(fs, b);
     }
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return r < 0 ? r : 0;
 }

@@ -48,7 +48,7 @@ static int map_locked(struct ext2_inode *e, u64 lblk, u32 max, u32 *phys)
     struct ext2_fs *fs = FS(e);
     mutex_lock(&fs->lock);
     int n = ext2_map_run(e, lblk, max, phys);
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return n;
 }
 
@@ -102,7 +102,7 @@ static int fill_blocks(struct ext2_inode *e, u64 lblk, u64 end)
         else if (!(err = ext2_map_create(e, lblk, &phys, &made)))
             lblk++;
     }
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return err;
 }
 
@@ -163,7 +163,7 @@ static void free_range(struct ext2_inode *e, u64 from, u64 to)
     struct ext2_fs *fs = FS(e);
     mutex_lock(&fs->lock);
     ext2_punch(e, from, to);
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
 }
 
 // Zeros [from, to), which lies within one page, in the cache and, where a block is there, on disk.
@@ -300,7 +300,7 @@ int ext2_fsync(struct file *f, bool data_only)
     i->mapping.wb_error = 0;
     mutex_lock(&fs->lock);
     int c = data_only && S_ISREG(i->mode) && ext2_inode_on_disk(EI(i)) ? 0 : ext2_commit(fs, false);
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     err = err ? err : c;
     int e = fs->dev->has_flush ? blk_flush(fs->dev) : 0;
     return err ? err : e;

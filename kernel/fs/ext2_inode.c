@@ -75,10 +75,8 @@ static int raw_to_inode(struct ext2_fs *fs, struct ext2_inode *e, const struct e
 static struct ext2_inode *alloc_inode(struct ext2_fs *fs, u32 ino)
 {
     struct ext2_inode *e = kzalloc(sizeof(*e));
-    if (e) {
+    if (e)
         inode_init(&e->vfs, &fs->sb, ino);
-        list_init(&e->fresh_node);
-    }
     return e;
 }
 
@@ -96,7 +94,7 @@ struct inode *ext2_iget(struct ext2_fs *fs, u32 ino)
         mutex_lock(&fs->lock);
         i = icache_peek(&fs->sb, ino, &going);
         if (i || going) {
-            ext2_unlock(fs);
+            mutex_unlock(&fs->lock);
             if (i)
                 return i;
             continue;
@@ -111,7 +109,7 @@ struct inode *ext2_iget(struct ext2_fs *fs, u32 ino)
             ext2_set_ops(&e->vfs);
             icache_insert(&e->vfs);
         }
-        ext2_unlock(fs);
+        mutex_unlock(&fs->lock);
         if (err) {
             kfree(e);
             return err_ptr(err);
@@ -128,14 +126,12 @@ int ext2_write_inode(struct ext2_inode *e)
     struct buf *b = ext2_table_block(fs, (u32)i->ino, &r);
     if (!b)
         return -EIO;
-    if (e->late)
-        r = &e->late->raw;
     r->mode = (u16)i->mode;
     r->uid = (u16)i->uid;
     r->uid_high = (u16)(i->uid >> 16);
     r->gid = (u16)i->gid;
     r->gid_high = (u16)(i->gid >> 16);
-    r->links = e->fresh ? 0 : (u16)i->nlink;
+    r->links = (u16)i->nlink;
     r->size = (u32)i->size;
     r->size_high = S_ISREG(i->mode) ? (u32)(i->size >> 32) : 0;
     r->blocks = (u32)i->blocks;
@@ -154,8 +150,7 @@ int ext2_write_inode(struct ext2_inode *e)
         r->crtime = (u32)i->btime.sec;
         r->crtime_extra = time_extra(&i->btime);
     }
-    if (!e->late)
-        buf_dirty(fs, b, BUF_INODE);
+    buf_dirty(fs, b, BUF_INODE);
     buf_put(fs, b);
     return 0;
 }
@@ -193,6 +188,7 @@ struct ext2_inode *ext2_new_inode(struct inode *dir, u32 mode, int *err)
         r->extra_isize = 32;
     buf_put(fs, b);
     e->vfs.mode = mode;
+    e->vfs.nlink = 0;               // until it has a name: a commit may come before
     set_owner(&e->vfs, dir);
     ext2_set_ops(&e->vfs);
     icache_insert(&e->vfs);
@@ -251,12 +247,10 @@ void ext2_free_inode(struct inode *i)
         delete_on_disk(e);
     else if (i->dirty)
         ext2_write_inode(e);
-    if (e->late)
-        e->late->e = NULL;
     icache_remove(i);
     if (gone)
         ext2_free_ino(fs, (u32)i->ino, S_ISDIR(i->mode));
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     ext2_index_drop(e);
     kfree(e);
 }
@@ -271,7 +265,7 @@ static bool end_orphan(struct inode *i, void *arg)
     mutex_lock(&fs->lock);
     delete_on_disk(EI(i));
     ext2_free_ino(fs, (u32)i->ino, S_ISDIR(i->mode));
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return true;
 }
 
@@ -283,7 +277,7 @@ bool ext2_inode_on_disk(struct ext2_inode *e)
 {
     struct ext2_fs *fs = FS(e);
     struct ext2_raw *r;
-    if ((e->vfs.iflags & I_DIRTY_META) || e->fresh || e->late || !list_empty(&fs->dirty[BUF_NEW]) || !list_empty(&fs->dirty[BUF_MAP]))
+    if ((e->vfs.iflags & I_DIRTY_META) || !list_empty(&fs->dirty[BUF_NEW]) || !list_empty(&fs->dirty[BUF_MAP]))
         return false;
     struct buf *b = ext2_table_block(fs, (u32)e->vfs.ino, &r);
     bool clean = b && !b->dirty;
@@ -294,108 +288,46 @@ bool ext2_inode_on_disk(struct ext2_inode *e)
 
 // --- Commit -----------------------------------------------------------------------------------------------------------
 
-void ext2_mark_fresh(struct ext2_inode *e)
+// Without a journal: what nothing points to yet, indirect blocks, inodes, directories. A kill between these steps can need more
+// than e2fsck -p where several blocks must change at once.
+static int write_in_steps(struct ext2_fs *fs)
 {
-    if (e->fresh)
-        return;
-    e->fresh = true;
-    list_push(&FS(e)->fresh, &e->fresh_node);
-    inode_get(&e->vfs);
-}
-
-void ext2_end_fresh(struct ext2_inode *e)
-{
-    if (!e->fresh)
-        return;
-    e->fresh = false;
-    list_remove(&e->fresh_node);
-    inode_put(&e->vfs);
-}
-
-// Without memory for it the order is the other one, which a kill may make visible.
-bool ext2_mark_late(struct ext2_inode *e)
-{
-    struct ext2_fs *fs = FS(e);
-    struct ext2_raw *r;
-    struct ext2_late *l = kzalloc(sizeof(*l));
-    struct buf *b = l ? ext2_table_block(fs, (u32)e->vfs.ino, &r) : NULL;
-    if (!b) {
-        kfree(l);
-        return false;
+    for (int k = 0; k < BUF_KINDS; k++) {
+        int err = buf_write_kind(fs, (enum buf_kind)k);
+        if (err)
+            return err;
     }
-    memcpy(&l->raw, r, MIN((size_t)fs->inode_size, sizeof(l->raw)));
-    buf_put(fs, b);
-    l->e = e;
-    l->ino = (u32)e->vfs.ino;
-    e->late = l;
-    list_push(&fs->late, &l->node);
-    return true;
+    return 0;
 }
 
-void ext2_unlock(struct ext2_fs *fs)
-{
-    struct list todo;
-    list_init(&todo);
-    for (struct list *n; (n = list_pop(&fs->done));)
-        list_push(&todo, n);
-    mutex_unlock(&fs->lock);
-    for (struct list *n; (n = list_pop(&todo));)
-        inode_put(&list_entry(n, struct ext2_inode, fresh_node)->vfs);
-}
-
-// The names are on disk: now the inodes they lead to, and the ends of those they no longer lead to.
-static int finish_inodes(struct ext2_fs *fs)
-{
-    int err = 0;
-    for (struct list *n; (n = list_pop(&fs->fresh));) {
-        struct ext2_inode *e = list_entry(n, struct ext2_inode, fresh_node);
-        e->fresh = false;
-        int r = ext2_write_inode(e);
-        err = err ? err : r;
-        list_push(&fs->done, n);
-    }
-    for (struct list *n; (n = list_pop(&fs->late));) {
-        struct ext2_late *l = list_entry(n, struct ext2_late, node);
-        struct ext2_raw *r;
-        struct buf *b = ext2_table_block(fs, l->ino, &r);
-        if (b) {
-            memcpy(r, &l->raw, MIN((size_t)fs->inode_size, sizeof(l->raw)));
-            buf_dirty(fs, b, BUF_INODE);
-            buf_put(fs, b);
-        }
-        if (l->e)
-            l->e->late = NULL;
-        err = b ? err : -EIO;
-        kfree(l);
-    }
-    int r = buf_write_kind(fs, BUF_INODE);
-    return err ? err : r;
-}
-
-// Brings the disk to the present state, in an order that leaves a disk which e2fsck -p repairs wherever it stops, with all
-// that an earlier commit promised. e2fsck -p clears names of deleted inodes but stops at inodes without a name, so:
-// what nothing points to yet, indirect blocks, inodes (new ones as deleted ones), directories, new inodes as what they are,
-// replaced inodes as deleted ones, directories without what led to these.
-// Blocks and inodes that were freed become usable only after it.
+// Brings the disk to the present state, all or nothing of it (ext2_journal.c): so nobody calls it who has changed one name and not yet
+// the other. Blocks and inodes that were freed become usable only after it.
 int ext2_commit(struct ext2_fs *fs, bool counts)
 {
     int err = sb_write_inodes(&fs->sb, write_one);
-    for (int k = 0; k < BUF_KINDS; k++) {
-        int e = buf_write_kind(fs, (enum buf_kind)k);
-        if (e)
-            return e;
-    }
-    int e = finish_inodes(fs);
-    if (!e && !list_empty(&fs->hidden)) {
-        ext2_end_hidden(fs);
-        e = buf_write_kind(fs, BUF_DIR);
-    }
-    if (e)
-        return e;
+    int c = counts ? ext2_write_counts(fs) : 0;
+    err = err ? err : c;
+    if (!fs->nr_dirty)
+        return err;
+    c = ext2_begin_write(fs);
+    if (!c && !fs->journal)
+        ext2_journal_start(fs);
+    if (!c)
+        c = fs->journal ? ext2_journal_commit(fs) : write_in_steps(fs);
+    if (c)
+        return c;
     ext2_release_held(fs);
-    if (!err && counts)
-        err = ext2_write_counts(fs);
+    if (counts && !err)
+        err = ext2_write_sb(fs);
     return err;
+}
+
+// Begins a change. What is not committed yet must fit into one transaction: so the commit comes in time.
+void ext2_begin(struct ext2_fs *fs)
+{
+    mutex_lock(&fs->lock);
+    if (ext2_journal_full(fs))
+        ext2_commit(fs, false);     // what cannot be written stays dirty: the next fsync says so
 }
 
 int ext2_setattr(struct inode *i, const struct setattr *a)

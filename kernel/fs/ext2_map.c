@@ -159,7 +159,7 @@ static void free_tree(struct ext2_inode *e, u32 blk, int level)
         if (b)
             buf_put(fs, b);
     }
-    if (level > 0 || S_ISDIR(e->vfs.mode))
+    if (level > 0 || !S_ISREG(e->vfs.mode))
         buf_forget(fs, blk);
 }
 

@@ -10,7 +10,7 @@ static struct inode *lookup(struct inode *dir, const char *name, size_t len)
     u32 ino;
     mutex_lock(&fs->lock);
     int err = ext2_dir_find(EI(dir), name, len, &ino);
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return err ? err_ptr(err) : ext2_iget(fs, ino);
 }
 
@@ -18,14 +18,13 @@ static struct inode *lookup(struct inode *dir, const char *name, size_t len)
 static int add_new(struct inode *dir, const char *name, size_t len, struct ext2_inode *e, int err)
 {
     struct ext2_fs *fs = EXT2(dir->sb);
-    u32 blk;
     if (!err)
-        err = ext2_dir_add(EI(dir), name, len, (u32)e->vfs.ino, e->vfs.mode, &blk);
-    if (err)
-        e->vfs.nlink = 0;
-    else
-        ext2_mark_fresh(e);
-    ext2_unlock(fs);
+        err = ext2_dir_add(EI(dir), name, len, (u32)e->vfs.ino, e->vfs.mode);
+    if (!err) {
+        e->vfs.nlink = S_ISDIR(e->vfs.mode) ? 2 : 1;
+        err = ext2_write_inode(e);
+    }
+    mutex_unlock(&fs->lock);
     if (err)
         inode_put(&e->vfs);
     return err;
@@ -45,10 +44,10 @@ static struct inode *create(struct inode *dir, const char *name, size_t len, u32
 {
     struct ext2_fs *fs = EXT2(dir->sb);
     int err;
-    mutex_lock(&fs->lock);
+    ext2_begin(fs);
     struct ext2_inode *e = ext2_new_inode(dir, mode, &err);
     if (!e) {
-        ext2_unlock(fs);
+        mutex_unlock(&fs->lock);
         return err_ptr(err);
     }
     if (S_ISCHR(mode) || S_ISBLK(mode))
@@ -61,11 +60,9 @@ static struct inode *tmpfile(struct inode *dir, u32 mode)
 {
     struct ext2_fs *fs = EXT2(dir->sb);
     int err;
-    mutex_lock(&fs->lock);
+    ext2_begin(fs);
     struct ext2_inode *e = ext2_new_inode(dir, mode, &err);
-    if (e)
-        e->vfs.nlink = 0;
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return e ? &e->vfs : err_ptr(err);
 }
 
@@ -75,13 +72,12 @@ static int mkdir(struct inode *dir, const char *name, size_t len, u32 mode)
     int err;
     if (dir->nlink >= EXT2_LINK_MAX)
         return -EMLINK;
-    mutex_lock(&fs->lock);
+    ext2_begin(fs);
     struct ext2_inode *e = ext2_new_inode(dir, mode, &err);
     if (!e) {
-        ext2_unlock(fs);
+        mutex_unlock(&fs->lock);
         return err;
     }
-    e->vfs.nlink = 2;
     err = ext2_dir_make(e, (u32)dir->ino);
     err = add_new(dir, name, len, e, err);
     if (!err) {
@@ -98,10 +94,10 @@ static int symlink(struct inode *dir, const char *name, size_t len, const char *
     int err;
     if (n >= fs->bsize)
         return -ENAMETOOLONG;
-    mutex_lock(&fs->lock);
+    ext2_begin(fs);
     struct ext2_inode *e = ext2_new_inode(dir, S_IFLNK | 0777, &err);
     if (!e) {
-        ext2_unlock(fs);
+        mutex_unlock(&fs->lock);
         return err;
     }
     if (n < sizeof(e->block)) {
@@ -149,15 +145,13 @@ static ssize_t readlink(struct inode *i, char *out, size_t size)
             r = -EIO;
         }
     }
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return r;
 }
 
 static void drop_link(struct inode *i, u32 n)
 {
     i->nlink = i->nlink > n ? i->nlink - n : 0;
-    if (!i->nlink)
-        ext2_end_fresh(EI(i));
     inode_touch(i, false, true);
     inode_mark_dirty(i, I_DIRTY_META);
 }
@@ -165,43 +159,41 @@ static void drop_link(struct inode *i, u32 n)
 static int link(struct inode *dir, const char *name, size_t len, struct inode *target)
 {
     struct ext2_fs *fs = EXT2(dir->sb);
-    u32 blk;
     if (target->nlink >= EXT2_LINK_MAX)
         return -EMLINK;
-    mutex_lock(&fs->lock);
-    int err = ext2_dir_add(EI(dir), name, len, (u32)target->ino, target->mode, &blk);
+    ext2_begin(fs);
+    int err = ext2_dir_add(EI(dir), name, len, (u32)target->ino, target->mode);
     if (!err) {
-        if (!target->nlink++)
-            ext2_mark_fresh(EI(target));
+        target->nlink++;
         inode_touch(target, false, true);
         inode_mark_dirty(target, I_DIRTY_META);
     }
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return err;
 }
 
 static int unlink(struct inode *dir, const char *name, size_t len, struct inode *victim)
 {
     struct ext2_fs *fs = EXT2(dir->sb);
-    mutex_lock(&fs->lock);
+    ext2_begin(fs);
     int err = ext2_dir_remove(EI(dir), name, len);
     if (!err)
         drop_link(victim, 1);
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return err;
 }
 
 static int rmdir(struct inode *dir, const char *name, size_t len, struct inode *victim)
 {
     struct ext2_fs *fs = EXT2(dir->sb);
-    mutex_lock(&fs->lock);
+    ext2_begin(fs);
     int empty = ext2_dir_empty(EI(victim));
     int err = empty < 0 ? empty : empty ? ext2_dir_remove(EI(dir), name, len) : -ENOTEMPTY;
     if (!err) {
         drop_link(victim, victim->nlink);
         drop_link(dir, 1);
     }
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return err;
 }
 
@@ -216,31 +208,13 @@ struct move {
 
 static int set_dotdot(struct inode *dir, const struct inode *parent)
 {
-    u32 blk;
-    return ext2_dir_set(EI(dir), "..", 2, (u32)parent->ino, S_IFDIR, &blk);
+    return ext2_dir_set(EI(dir), "..", 2, (u32)parent->ino, S_IFDIR);
 }
 
 static int move_locked(struct move *m)
 {
-    struct ext2_fs *fs = FS(m->from);
     bool isdir = S_ISDIR(m->i->mode), other = m->from != m->to;
-    u32 blk, was = ext2_dir_block_of(m->from, m->name, m->len);
     int err;
-    if (!was)
-        return -ENOENT;
-    struct buf *b = buf_get(fs, was);
-    if (!b)
-        return -EIO;
-    bool old_dirty = b->dirty;
-    buf_put(fs, b);
-    // The new name must reach the disk before the old one goes. Directory blocks are written in the order in which they
-    // became dirty; when the old name's block is dirty already and the new name may come into another, that order is wrong.
-    bool same_block = m->old ? ext2_dir_block_of(m->to, m->nname, m->nlen) == was : !other && m->to->vfs.size == fs->bsize;
-    if (old_dirty && !same_block) {
-        err = ext2_commit(fs, false);
-        if (err)
-            return err;
-    }
     if (m->old && isdir) {
         int empty = ext2_dir_empty(EI(m->old));
         if (empty <= 0)
@@ -248,12 +222,9 @@ static int move_locked(struct move *m)
     }
     if (isdir && other && m->to->vfs.nlink >= EXT2_LINK_MAX && !m->old)
         return -EMLINK;
-    err = m->old ? ext2_dir_set(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode, &blk)
-                 : ext2_dir_add(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode, &blk);
-    bool late = !err && m->old && (isdir || m->old->nlink <= 1) && !EI(m->old)->fresh && ext2_mark_late(EI(m->old));
-    bool held = late && !ext2_dir_hide_in(m->to, blk, (u32)m->old->ino, m->old->mode);
-    bool hide = late && !held && blk == was && !ext2_dir_hide(m->from, m->name, m->len, (u32)m->old->ino, m->old->mode);
-    if (!err && !hide)
+    err = m->old ? ext2_dir_set(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode)
+                 : ext2_dir_add(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode);
+    if (!err)
         err = ext2_dir_remove(m->from, m->name, m->len);
     if (err)
         return err;
@@ -274,10 +245,9 @@ static int move_locked(struct move *m)
 
 static int exchange_locked(struct move *m)
 {
-    u32 blk;
-    int err = ext2_dir_set(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode, &blk);
+    int err = ext2_dir_set(m->to, m->nname, m->nlen, (u32)m->i->ino, m->i->mode);
     if (!err)
-        err = ext2_dir_set(m->from, m->name, m->len, (u32)m->old->ino, m->old->mode, &blk);
+        err = ext2_dir_set(m->from, m->name, m->len, (u32)m->old->ino, m->old->mode);
     bool a = S_ISDIR(m->i->mode), b = S_ISDIR(m->old->mode);
     if (!err && m->from != m->to) {
         if (a)
@@ -310,9 +280,9 @@ static int rename(struct inode *from, const char *name, size_t len, struct inode
         m.old = NULL;
     }
     if (!err) {
-        mutex_lock(&fs->lock);
+        ext2_begin(fs);
         err = (flags & RENAME_EXCHANGE) ? exchange_locked(&m) : move_locked(&m);
-        ext2_unlock(fs);
+        mutex_unlock(&fs->lock);
     }
     inode_put(m.i);
     inode_put(m.old);

@@ -6,7 +6,7 @@
 #define FRONT 32768u                // superblock, group descriptors and, on all but large disks, the first inodes
 #define FRONT_LEAST 8192u           // superblock and the first block of descriptors, for every size of blocks
 
-static int write_sb(struct ext2_fs *fs)
+int ext2_write_sb(struct ext2_fs *fs)
 {
     fs->disk_sb->wtime = (u32)fs_now().sec;
     fs->disk_sb->free_blocks = fs->free_blocks;
@@ -23,6 +23,7 @@ static struct buf *desc_block(struct ext2_fs *fs, u32 g, struct ext2_group_desc 
     return b;
 }
 
+// The counts of free blocks and inodes, into the buffers of the group descriptors.
 int ext2_write_counts(struct ext2_fs *fs)
 {
     if (!fs->counts_dirty)
@@ -41,14 +42,8 @@ int ext2_write_counts(struct ext2_fs *fs)
         }
         buf_put(fs, b);
     }
-    int err = buf_write_kind(fs, BUF_NEW);
-    if (!err)
-        err = ext2_begin_write(fs);
-    if (!err)
-        err = write_sb(fs);
-    if (!err)
-        fs->counts_dirty = false;
-    return err;
+    fs->counts_dirty = false;
+    return 0;
 }
 
 static int do_sync(struct superblock *sb, bool flush)
@@ -66,11 +61,13 @@ static int do_sync(struct superblock *sb, bool flush)
     }
     mutex_lock(&fs->lock);
     int e = ext2_commit(fs, true);
-    ext2_unlock(fs);
+    if (!e && flush)                // whoever looks at the disk from outside finds everything in its place
+        e = ext2_journal_empty(fs);
+    mutex_unlock(&fs->lock);
     err = err ? err : e;
-    if (flush && fs->dev->has_flush)
-        e = blk_flush(fs->dev);
-    return err ? err : e;
+    if (!err && flush && fs->dev->has_flush)
+        err = blk_flush(fs->dev);
+    return err;
 }
 
 static int sync(struct superblock *sb) { return do_sync(sb, true); }
@@ -79,9 +76,10 @@ static int writeback(struct superblock *sb) { return do_sync(sb, false); }
 static int statfs(struct superblock *sb, struct kstatfs *st)
 {
     struct ext2_fs *fs = EXT2(sb);
+    u32 journal = ext2_journal_size(fs), free = fs->free_blocks > journal ? fs->free_blocks - journal : 0;
     *st = (struct kstatfs){
         .type = EXT2_MAGIC, .bsize = fs->bsize, .frsize = fs->bsize, .blocks = fs->blocks_count - fs->overhead,
-        .bfree = fs->free_blocks, .bavail = fs->free_blocks > fs->reserved_blocks ? fs->free_blocks - fs->reserved_blocks : 0,
+        .bfree = free, .bavail = free > fs->reserved_blocks ? free - fs->reserved_blocks : 0,
         .files = fs->inodes_count, .ffree = fs->free_inodes, .namelen = NAME_LEN_MAX,
     };
     return 0;
@@ -89,6 +87,7 @@ static int statfs(struct superblock *sb, struct kstatfs *st)
 
 static void free_fs(struct ext2_fs *fs)
 {
+    kfree(fs->journal);
     ext2_release_held(fs);
     vfree(fs->group);
     kfree(fs->disk_sb);
@@ -101,9 +100,14 @@ static int unmount(struct superblock *sb)
     if (!sb->readonly)
         ext2_end_orphans(fs);
     int err = sync(sb);
+    if (!err && fs->journal) {
+        mutex_lock(&fs->lock);
+        err = ext2_journal_end(fs);
+        mutex_unlock(&fs->lock);
+    }
     if (!sb->readonly && !err && fs->was_clean && fs->marked) {
         fs->disk_sb->state |= EXT2_VALID_FS;
-        err = write_sb(fs);
+        err = ext2_write_sb(fs);
         if (!err && fs->dev->has_flush)
             err = blk_flush(fs->dev);
     }
@@ -256,7 +260,7 @@ int ext2_begin_write(struct ext2_fs *fs)
     fs->disk_sb->state &= (u16)~EXT2_VALID_FS;
     fs->disk_sb->mnt_count++;
     fs->disk_sb->mtime = (u32)fs_now().sec;
-    return write_sb(fs);
+    return ext2_write_sb(fs);
 }
 
 static void look_at_state(struct ext2_fs *fs)
@@ -314,6 +318,12 @@ static int fill_super(struct ext2_fs *fs)
         printk(LOG_ERR, "ext2: the group descriptors of /dev/%s are damaged; run e2fsck on it\n", fs->dev->name);
         return err;
     }
+    err = s->feature_incompat & INCOMPAT_RECOVER ? ext2_journal_replay(fs) : 0;
+    if (err) {
+        printk(LOG_ERR, "ext2: the journal of /dev/%s cannot be replayed; run e2fsck on it\n", fs->dev->name);
+        return err;
+    }
+    fs->no_journal = s->feature_compat & COMPAT_JOURNAL;
     fs->sb.root = ext2_iget(fs, EXT2_ROOT_INO);
     if (is_err(fs->sb.root))
         return (int)ptr_err(fs->sb.root);
@@ -346,10 +356,7 @@ struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err)
     fs->sb.ops = &ops;
     list_init(&fs->sb.dirty_inodes);
     list_init(&fs->lru);
-    list_init(&fs->fresh);
-    list_init(&fs->done);
-    list_init(&fs->late);
-    list_init(&fs->hidden);
+    list_init(&fs->logged);
     for (int k = 0; k < BUF_KINDS; k++)
         list_init(&fs->dirty[k]);
     mutex_init(&fs->lock);

@@ -90,7 +90,7 @@ int ext2_xattr_load(struct inode *ino, struct xattrs *x)
     struct ext2_fs *fs = FS(EI(ino));
     mutex_lock(&fs->lock);
     int err = load(EI(ino), x);
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     return err;
 }
 
@@ -195,7 +195,7 @@ int ext2_xattr_store(struct inode *ino, const struct xattrs *x)
         err = ext2_begin_write(fs);
     if (!err)
         err = replace(i, image);
-    ext2_unlock(fs);
+    mutex_unlock(&fs->lock);
     if (!err)
         inode_mark_dirty(ino, I_DIRTY_META);
     kfree(image);

@@ -339,6 +339,8 @@ def write_tree(disk: DiskRef, tree: Tree, *, below: str = "/", directories: bool
 
     def edit(raw: Path, scratch: Path) -> None:
         script = scratch / "script"
+        # A killed VM leaves a journal, whose replay after the change would undo it.
+        run_tool(["e2fsck", "-p", str(raw)], accept=(0, 1))
         with open_disk(DiskRef(raw)) as device:
             lines = list(_commands(Ext2(device), entries, scratch, directories))
         script.write_text("\n".join([*lines, "quit", ""]), errors="surrogateescape")

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import NotFoundError, StateError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.ext2journal import replayed
 
 _MAGIC = 0xEF53
 _ROOT_INODE = 2
-# filetype and "needs recovery" (a journal's matter) are harmless to a reader.
+# filetype, which is harmless to a reader, and "needs recovery": see ext2journal.
 _KNOWN_INCOMPATIBLE = 0x2 | 0x4
 _KINDS = {0o040000: "dir", 0o100000: "file", 0o120000: "link", 0o020000: "char", 0o060000: "block", 0o010000: "fifo",
           0o140000: "socket"}
@@ -87,6 +88,7 @@ class Ext2:
         self.block_size = 1024 << log_block
         first_data = struct.unpack_from("<I", block, 20)[0]
         self._descriptors = (first_data + 1) * self.block_size
+        self.device = replayed(device, block) if revision else device
 
     # Inodes
 

@@ -63,6 +63,7 @@ void page_put(struct page *p)
 u64 page_pa(const struct page *p) { return (u64)container_of(p, struct host_page, p)->va - DIRECT_MAP; }
 void shrinker_register(struct shrinker *s) { (void)s; }
 void mem_account_cache(long pages) { (void)pages; }
+void random_bytes(void *buf, size_t n) { memset(buf, 0x5a, n); }
 void mem_stats(struct mem_stats *out) { *out = (struct mem_stats){ .total = 64ul << 20, .free = 32ul << 20 }; }
 void vm_unmap_file_pages(struct inode *i, u64 first, u64 n) { (void)i, (void)first, (void)n; }
 void vm_clean_file_pages(struct inode *i, u64 first, u64 n) { (void)i, (void)first, (void)n; }
