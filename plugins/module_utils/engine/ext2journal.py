@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The journal that Uni's kernel leaves on an ext2 when it is killed: read over it, as if it had been replayed.
 
-Format: JBD2 (Linux, Documentation/filesystems/ext4/journal.rst), in the form that ``kernel/fs/ext2_journal.c`` writes: inode 8
-leads to neighboring blocks, no revoke records, no checksums. Another journal is no concern of an ext2 reader and is left alone.
+Format: JBD2 (Linux, Documentation/filesystems/ext4/journal.rst), in the form that ``kernel/fs/ext2_journal.c`` writes:
+inode 8 leads to neighboring blocks, no revoke records, no checksums. Another journal is no concern of an ext2 reader and
+is left alone.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def replayed(device: _Source, superblock: bytes) -> _Source:
 
     :param superblock: the 1,024 bytes at byte 1,024, which :class:`.ext2read.Ext2` has looked over
     """
-    if not struct.unpack_from("<I", superblock, 96)[0] & _RECOVER or struct.unpack_from("<I", superblock, 224)[0] != _INODE:
+    waits = struct.unpack_from("<I", superblock, 96)[0] & _RECOVER
+    if not waits or struct.unpack_from("<I", superblock, 224)[0] != _INODE:
         return device
     size = 1024 << struct.unpack_from("<I", superblock, 24)[0]
     first_data = struct.unpack_from("<I", superblock, 20)[0]
@@ -59,7 +61,8 @@ def replayed(device: _Source, superblock: bytes) -> _Source:
     table = struct.unpack("<I", device.read((first_data + 1) * size + 8, 4))[0]
     raw = device.read(table * size + (_INODE - 1) * inode_size, 128)
     direct = struct.unpack_from("<12I", raw, 40)
-    if struct.unpack_from("<I", raw, 4)[0] != _FILE_BLOCKS * size or list(direct) != list(range(direct[0], direct[0] + 12)):
+    neighbors = list(direct) == list(range(direct[0], direct[0] + 12))
+    if not neighbors or struct.unpack_from("<I", raw, 4)[0] != _FILE_BLOCKS * size:
         return device
     blocks = _blocks(device, direct[0], size)
     return Replayed(device, blocks, size) if blocks else device

@@ -32,13 +32,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent))
 
-import scripts
 from ext2 import Image, Node
 from model import Model
 from nbd import Disk, Window
 from oracle import build
 from oracle.case import Case
 from oracle.guest import Machine, end_of, qemu_line, read_events, records, run_qemu
+
+import scripts
 
 KERNEL = HERE.parents[2] / "kernel/build/uni.elf"
 ALL_PARTS = 4                          # blocks of a window of which every part is tried
