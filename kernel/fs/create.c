@@ -21,11 +21,11 @@ int may_create(struct inode *dir)
 
 int may_delete(struct inode *dir, struct inode *victim, bool isdir)
 {
-    const struct process *p = current_process();
+    const struct cred *c = current_cred();
     int err = inode_permission(dir, MAY_WRITE | MAY_EXEC);
     if (err)
         return err;
-    if ((dir->mode & S_ISVTX) && p && p->euid && p->euid != dir->uid && p->euid != victim->uid)
+    if ((dir->mode & S_ISVTX) && c->fsuid != dir->uid && c->fsuid != victim->uid && !capable(CAP_FOWNER))
         return -EPERM;
     if (isdir && !S_ISDIR(victim->mode))
         return -ENOTDIR;
@@ -95,7 +95,7 @@ int do_mknod(struct path *base, const char *name, u32 mode, u64 rdev, struct ino
         return -EPERM;
     if (!S_ISREG(mode) && !S_ISCHR(mode) && !S_ISBLK(mode) && !S_ISFIFO(mode) && !S_ISSOCK(mode))
         return -EINVAL;             // a symbolic link, or a type that there is not: it must not reach the disk
-    if ((S_ISCHR(mode) || S_ISBLK(mode)) && !capable(0))
+    if ((S_ISCHR(mode) || S_ISBLK(mode)) && !capable(CAP_MKNOD))
         return -EPERM;
     int err = begin(&w, base, name, &p);
     if (err)

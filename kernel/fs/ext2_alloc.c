@@ -92,9 +92,8 @@ static u32 try_alloc(struct ext2_fs *fs, u32 goal, int *err)
 
 u32 ext2_alloc_block(struct ext2_fs *fs, u32 goal, int *err)
 {
-    const struct process *p = current_process();
     *err = 0;
-    u32 kept = p && p->euid ? fs->reserved_blocks : 0;       // for root only
+    u32 kept = capable(CAP_SYS_RESOURCE) ? 0 : fs->reserved_blocks;
     u32 blk = fs->free_blocks > kept ? try_alloc(fs, goal, err) : 0;
     if (!blk && !*err && fs->any_held && fs->free_blocks > kept) {   // what was freed becomes free by a commit
         *err = ext2_commit(fs, false);

@@ -157,9 +157,9 @@ int ext2_write_inode(struct ext2_inode *e)
 
 static void set_owner(struct inode *i, const struct inode *dir)
 {
-    const struct process *p = current_process();
-    i->uid = p ? p->euid : 0;
-    i->gid = p ? p->egid : 0;
+    const struct cred *c = current_cred();
+    i->uid = c->fsuid;
+    i->gid = c->fsgid;
     if (dir->mode & S_ISGID) {
         i->gid = dir->gid;
         if (S_ISDIR(i->mode))

@@ -191,9 +191,8 @@ static i64 within_limit(u64 at, u64 len)
 // write(2) takes set-id bits from a file that others than root change.
 static void strip_ids(struct inode *i)
 {
-    const struct process *p = current_process();
     u32 drop = (i->mode & S_ISUID) | ((i->mode & (S_ISGID | 010)) == (S_ISGID | 010) ? S_ISGID : 0);
-    if (drop && p && p->euid)
+    if (drop && !capable(CAP_FSETID))
         i->mode &= ~drop;
 }
 

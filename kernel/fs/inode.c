@@ -232,31 +232,23 @@ void inode_touch(struct inode *i, bool m, bool c)
 
 // --- Permissions: path_resolution(7), capabilities(7) -------------------------------------------------------------
 
-bool capable(int cap)
-{
-    struct process *p = current_process();
-    if (!p)
-        return true;
-    (void)cap;
-    return p->euid == 0;
-}
-
 int inode_permission(const struct inode *i, u32 mask)
 {
-    const struct process *p = current_process();
+    const struct cred *c = current_cred();
     u32 mode = i->mode;
     if ((mask & MAY_WRITE) && i->sb->readonly && (S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode)))
         return -EROFS;
-    if (!p || p->euid == 0) {                   // CAP_DAC_OVERRIDE: all but executing what nobody may execute
-        if ((mask & MAY_EXEC) && !S_ISDIR(mode) && !(mode & 0111))
-            return -EACCES;
-        return 0;
-    }
-    if (p->euid == i->uid)
+    if (c->fsuid == i->uid)
         mode >>= 6;
-    else if (process_in_group(p, i->gid))
+    else if (cred_in_group(c, i->gid))
         mode >>= 3;
-    return (mode & mask) == mask ? 0 : -EACCES;
+    if ((mode & mask) == mask)
+        return 0;
+    if (!(mask & MAY_WRITE) && (S_ISDIR(i->mode) || !(mask & MAY_EXEC)) && capable(CAP_DAC_READ_SEARCH))
+        return 0;
+    if (capable(CAP_DAC_OVERRIDE) && (S_ISDIR(i->mode) || !(mask & MAY_EXEC) || (i->mode & 0111)))
+        return 0;                               // but for executing what nobody may execute
+    return -EACCES;
 }
 
 // --- Attributes -----------------------------------------------------------------------------------------------------
@@ -281,19 +273,17 @@ int inode_getattr(struct inode *i, struct kstat *st)
 // chmod(2), chown(2), utimensat(2): who may.
 static int setattr_allowed(const struct inode *i, struct setattr *a)
 {
-    const struct process *p = current_process();
+    const struct cred *c = current_cred();
     if (i->sb->readonly)
         return -EROFS;
-    if (!p || p->euid == 0)
-        return 0;
-    bool owner = p->euid == i->uid;
-    if ((a->valid & ATTR_UID) && !(owner && a->uid == i->uid))
+    bool owner = c->fsuid == i->uid;
+    if ((a->valid & ATTR_UID) && !(owner && a->uid == i->uid) && !capable(CAP_CHOWN))
         return -EPERM;
-    if ((a->valid & ATTR_GID) && !(owner && (a->gid == i->gid || a->gid == p->egid)))
+    if ((a->valid & ATTR_GID) && !(owner && (a->gid == i->gid || cred_in_group(c, a->gid))) && !capable(CAP_CHOWN))
         return -EPERM;
-    if ((a->valid & ATTR_MODE) && !owner)
+    if ((a->valid & ATTR_MODE) && !owner && !capable(CAP_FOWNER))
         return -EPERM;
-    if ((a->valid & ATTR_MODE) && p->egid != i->gid)
+    if ((a->valid & ATTR_MODE) && !cred_in_group(c, a->valid & ATTR_GID ? a->gid : i->gid) && !capable(CAP_FSETID))
         a->mode &= ~S_ISGID;
     return 0;
 }

@@ -107,12 +107,9 @@ int vfs_stat(struct file *f, struct kstat *st)
     if (f->inode)
         return inode_getattr(f->inode, st);
     struct anon *a = container_of(f, struct anon, f);
-    struct process *p = current_process();
     *st = (struct kstat){ .dev = make_dev(0, 13), .ino = a->ino, .mode = a->mode, .nlink = 1, .blksize = 4096 };
-    if (p) {
-        st->uid = p->euid;
-        st->gid = p->egid;
-    }
+    st->uid = current_cred()->fsuid;
+    st->gid = current_cred()->fsgid;
     return 0;
 }
 
@@ -203,7 +200,7 @@ static int may_open(struct inode *i, u32 flags, bool created)
     const struct process *p = current_process();
     if ((mask & MAY_WRITE) && p && p->exe_inode == i)
         return -ETXTBSY;
-    if ((flags & O_NOATIME) && p && p->euid != 0 && p->euid != i->uid)
+    if ((flags & O_NOATIME) && current_cred()->fsuid != i->uid && !capable(CAP_FOWNER))
         return -EPERM;
     return 0;
 }

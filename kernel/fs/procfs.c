@@ -132,10 +132,9 @@ struct inode *proc_inode(struct superblock *sb, struct pnode *n, int tid, int fd
     struct inode *i = &p->vfs;
     inode_init(i, sb, n->ino + (u64)tid * 100000 + (u64)(fd + 1) * 0x10000000);
     i->mode = n->mode;
-    const struct process *owner = current_process();
-    bool own = owner && of_process(n, fd);
-    i->uid = own ? owner->euid : 0;
-    i->gid = own ? owner->egid : 0;
+    bool own = of_process(n, fd);
+    i->uid = own ? current_cred()->euid : 0;
+    i->gid = own ? current_cred()->egid : 0;
     p->node = n;
     p->tid = tid;
     p->fd = fd;

@@ -52,7 +52,7 @@ static const struct file_ops tmp_regular_fops = {
 
 struct inode *tmpfs_new_inode(struct superblock *sb, u32 mode, u64 rdev)
 {
-    const struct process *p = current_process();
+    const struct cred *c = current_cred();
     struct tmp_inode *t = kzalloc(sizeof(*t));
     if (!t)
         return NULL;
@@ -62,8 +62,8 @@ struct inode *tmpfs_new_inode(struct superblock *sb, u32 mode, u64 rdev)
     t->next_seq = 3;
     i->mode = mode;
     i->rdev = rdev;
-    i->uid = p ? p->euid : 0;
-    i->gid = p ? p->egid : 0;
+    i->uid = c->fsuid;
+    i->gid = c->fsgid;
     switch (mode & S_IFMT) {
     case S_IFDIR:
         i->ops = &dir_ops;

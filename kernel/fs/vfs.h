@@ -64,8 +64,7 @@ int sb_write_inodes(struct superblock *sb, int (*fn)(struct inode *i));
 struct inode *sb_next_dirty(struct superblock *sb, unsigned *left);          // *left ~0 at the first call
 struct inode *icache_peek(struct superblock *sb, u64 ino, bool *going);      // as icache_find, without waiting
 struct timespec_k fs_now(void);
-int inode_permission(const struct inode *i, u32 mask);       // against euid, egid
-bool capable(int cap);
+int inode_permission(const struct inode *i, u32 mask);       // against fsuid, fsgid, capabilities
 void inode_fill_stat(struct inode *i, struct kstat *st);
 int inode_getattr(struct inode *i, struct kstat *st);
 int inode_setattr(struct inode *i, struct setattr *a);       // checks permission; i->lock must not be held

@@ -40,6 +40,7 @@ struct elf_program {
     u64 entry;                      // first instruction: the interpreter's, if there is one
     u64 program_entry;              // AT_ENTRY
     u64 phdr, phnum, interp_base;
+    bool secure;                    // AT_SECURE
     u64 end;                        // of the program's own segments: the heap starts behind
 };
 

@@ -3,6 +3,7 @@
 #ifndef UNI_PROCESS_H
 #define UNI_PROCESS_H
 
+#include "cred.h"
 #include "sched.h"
 #include "signal.h"
 #include "types.h"
@@ -39,8 +40,6 @@ struct process {
     u32 nr_threads;
     spinlock_t thread_lock;
     int pid;                    // 1, as in a container
-    u32 uid, euid, suid, gid, egid, sgid;   // fs/cred checks use euid/egid
-    u64 caps;
     u32 umask;
     struct path *cwd;           // fs.h
     struct inode *exe_inode;    // counted: the program's file cannot be written while it runs (ETXTBSY)
@@ -68,12 +67,7 @@ struct process {
     struct cputime_prev shown;  // what was reported last of user and system time
     u64 dead_nvcsw, dead_nivcsw, dead_minflt, dead_majflt;
     struct itimer *itimers;     // linux/itimer.c
-    u64 cap_permitted, cap_inheritable, cap_bounding, cap_ambient;
-    u32 fsuid, fsgid;
-    u32 ngroups;
-    u32 groups[32];
     int next_tid;               // thread_lock
-    bool no_new_privs;
     bool exiting;               // exit_group or a fatal signal: threads end at their next return to the program
     int exit_status;            // as wait(2) has it: status << 8, or the signal's number
     bool dumpable;
@@ -101,8 +95,6 @@ u64 process_cpu_ns(struct process *p);                // all threads, also those
 struct cputime { u64 user, system; };
 struct cputime cputime_of(struct process *p, struct thread *t);
 void rlimit_cpu_check(struct process *p);             // on the way back to the program: SIGXCPU, SIGKILL
-bool process_in_group(const struct process *p, u32 gid);
-bool process_capable(int cap);                        // CAP_*
 const char *signal_name(int sig);                     // "SIGSEGV"; NULL when there is none of that number
 void process_exit_group(int wait_status) NORETURN;    // the current thread; ends all the others, then the machine
 void process_kill(int sig);                           // fatal signal from any context (out of memory, control port)

@@ -66,6 +66,7 @@ struct thread {
     struct cputime_prev { u64 user, system; } shown;    // what was reported last: never goes back
     u64 timer_slack;
     int exit_code;              // wait status
+    struct cred *cred;          // NULL: a thread of the kernel's own
     struct sem_undo_list *sem_undos;    // linux/sysv_sem.c
     bool cpu_timers;            // a CPU-time timer may have to be checked at the next tick
 };

@@ -63,7 +63,7 @@ static long do_clone(const struct clone_request *c, struct regs *r)
         return no_processes("fork");
     if (!(fl & CLONE_THREAD_K))
         return no_processes(fl & CLONE_VFORK_K ? "vfork" : "clone without CLONE_THREAD");
-    if (p->nr_threads >= threads_max() || (p->nr_threads >= p->rlim[6].soft && !process_capable(CAP_SYS_RESOURCE_K)))   // RLIMIT_NPROC
+    if (p->nr_threads >= threads_max() || (p->nr_threads >= p->rlim[6].soft && !capable(CAP_SYS_RESOURCE_K)))   // RLIMIT_NPROC
         return -EAGAIN;
     struct regs child = *r;
     child.rax = 0;
@@ -100,6 +100,7 @@ static long do_clone(const struct clone_request *c, struct regs *r)
         thread_free(t);
         return -ENOMEM;
     }
+    t->cred = cred_get(me->cred);
     process_add_thread(p, t);
     cpu_timers_new_thread(t);
     int tid = t->tid;

@@ -21,6 +21,7 @@
 #define INTERP_MAX 4096
 #define MODE_TYPE 0170000
 #define MODE_REG 0100000
+#define MS_NOSUID_K 2
 
 // The open files and headers of one execve; on the heap, because the headers are large.
 struct exec_state {
@@ -259,6 +260,8 @@ static int exec_commit(struct exec_state *e, struct regs *r)
     vm_destroy_user();
     vm_init_user(&p->mm, boot_config.aslr);
     set_names(e, p);
+    const struct inode *i = e->file->inode;
+    e->prog.secure = cred_exec(i, i && (i->sb->mount_flags & MS_NOSUID_K));
     int err = map_program(e, p);
     u64 vdso = 0, sp = 0;
     if (!err)

@@ -66,7 +66,7 @@ static void aux_add(struct aux *x, u64 key, u64 value)
     x->v[x->n++] = value;
 }
 
-static void fill_aux(struct aux *x, const struct process *p, const struct elf_program *g, u64 vdso)
+static void fill_aux(struct aux *x, const struct elf_program *g, u64 vdso)
 {
     if (vdso)
         aux_add(x, AT_SYSINFO_EHDR, vdso);
@@ -81,11 +81,12 @@ static void fill_aux(struct aux *x, const struct process *p, const struct elf_pr
     aux_add(x, AT_BASE, g->interp_base);
     aux_add(x, AT_FLAGS, 0);
     aux_add(x, AT_ENTRY, g->program_entry);
-    aux_add(x, AT_UID, p->uid);
-    aux_add(x, AT_EUID, p->euid);
-    aux_add(x, AT_GID, p->gid);
-    aux_add(x, AT_EGID, p->egid);
-    aux_add(x, AT_SECURE, 0);
+    const struct cred *c = current_cred();
+    aux_add(x, AT_UID, c->uid);
+    aux_add(x, AT_EUID, c->euid);
+    aux_add(x, AT_GID, c->gid);
+    aux_add(x, AT_EGID, c->egid);
+    aux_add(x, AT_SECURE, g->secure);
     aux_add(x, AT_HWCAP2, fsgsbase_enabled() ? 2 : 0);     // HWCAP2_FSGSBASE
 }
 
@@ -166,7 +167,7 @@ int exec_build_stack(struct process *p, const struct exec_args *a, const struct 
     struct aux *x = kzalloc(sizeof(*x));
     if (!x)
         return -ENOMEM;
-    fill_aux(x, p, g, vdso);
+    fill_aux(x, g, vdso);
     size_t words = 1 + (size_t)a->argc + 1 + (size_t)a->envc + 1 + x->n + 8;
     struct builder b = { .size = ALIGN_UP(words * 8 + strings + 8, 16) };
     if (b.size > stack / 4) {       // Linux: a quarter of the stack limit

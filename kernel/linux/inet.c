@@ -48,7 +48,7 @@ static int create(struct socket *s)
     case K_SOCK_RAW:
         if (s->protocol <= 0 || s->protocol > 255)
             return -EPROTONOSUPPORT;
-        return current_process()->euid == 0 ? raw_sock_create(s) : -EPERM;
+        return capable(CAP_NET_RAW) ? raw_sock_create(s) : -EPERM;
     default:
         return -ESOCKTNOSUPPORT;
     }
@@ -171,7 +171,7 @@ bool inet_is_local(const ip_addr_t *ip)
 int inet_check_port(u16 port)
 {
     // net.ipv4.ip_unprivileged_port_start
-    return port && port < 1024 && current_process()->euid != 0 ? -EACCES : 0;
+    return port && port < 1024 && !capable(CAP_NET_BIND_SERVICE) ? -EACCES : 0;
 }
 
 // Linux numbers loopback 1 and the others from 2 on, in their order; lwIP creates loopback first.

@@ -19,6 +19,17 @@ static struct process init_process;     // there is one process, so it needs no 
 
 static const char *const default_inits[] = { "/sbin/init", "/init", "/bin/init", "/bin/sh" };
 
+static struct cred init_cred;
+
+static void cred_setup(struct cred *c)
+{
+    c->refs = 2;                    // never freed
+    c->uid = c->euid = c->suid = c->fsuid = boot_config.uid;
+    c->gid = c->egid = c->sgid = c->fsgid = boot_config.gid;
+    c->bounding = CAP_ALL;
+    c->effective = c->permitted = c->uid == 0 ? CAP_ALL : 0;
+}
+
 static void process_setup(struct process *p)
 {
     p->pid = 1;
@@ -27,10 +38,6 @@ static void process_setup(struct process *p)
     waitq_init(&p->signal_wait);
     waitq_init(&p->stop_wait);
     signal_queue_init(&p->pending);
-    p->uid = p->euid = p->suid = p->fsuid = boot_config.uid;
-    p->gid = p->egid = p->sgid = p->fsgid = boot_config.gid;
-    p->cap_bounding = CAP_ALL;
-    p->caps = p->cap_permitted = p->uid == 0 ? CAP_ALL : 0;
     p->umask = 022;
     p->dumpable = true;
     p->start_ns = clock_mono_ns();
@@ -123,7 +130,9 @@ int process_start_init(void)
     struct process *p = &init_process;
     struct regs r;
     process_setup(p);
+    cred_setup(&init_cred);
     the_process = p;
+    current()->cred = &init_cred;   // what follows happens as the program's user
     futex_init();
     proc_when_asked(procinfo_register);
     int err = enter_cwd(p);
@@ -138,6 +147,8 @@ int process_start_init(void)
         return -ENOMEM;
     t->altstack.flags = SS_DISABLE_K;
     strlcpy(t->name, p->name, sizeof(t->name));
+    t->cred = current()->cred;
+    current()->cred = NULL;
     process_add_thread(p, t);
     struct kv kv[] = { { "boot_us", NULL, (i64)boot_usec() } };
     control_event("ready", kv, ARRAY_SIZE(kv));

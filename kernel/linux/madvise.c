@@ -159,7 +159,7 @@ long sys_mincore(struct regs *r)
 static bool over_memlock(u64 pages)
 {
     u64 limit = the_process->rlim[RLIMIT_MEMLOCK].soft;
-    return the_process->euid && limit != ~0ull && pages > limit >> PAGE_SHIFT;
+    return !capable(CAP_IPC_LOCK) && limit != ~0ull && pages > limit >> PAGE_SHIFT;
 }
 
 // Sets or clears the flag on every area of the range; -ENOMEM where there is a hole.
@@ -196,7 +196,7 @@ static long do_mlock(u64 addr, u64 len, bool now)
         return -EINVAL;
     if (end == start)
         return 0;
-    if (the_process->euid && !the_process->rlim[RLIMIT_MEMLOCK].soft)
+    if (!capable(CAP_IPC_LOCK) && !the_process->rlim[RLIMIT_MEMLOCK].soft)
         return -EPERM;
     if (over_memlock(mm_now()->locked_pages + ((end - start) >> PAGE_SHIFT)))
         return -ENOMEM;
@@ -244,7 +244,7 @@ long sys_mlockall(struct regs *r)
     u64 flags = r->arg[0];
     if (!flags || (flags & ~(u64)MCL_ALL) || flags == MCL_ONFAULT)
         return -EINVAL;
-    if (the_process->euid && !the_process->rlim[RLIMIT_MEMLOCK].soft)
+    if (!capable(CAP_IPC_LOCK) && !the_process->rlim[RLIMIT_MEMLOCK].soft)
         return -EPERM;
     if ((flags & MCL_CURRENT) && over_memlock(mm_now()->total_pages))
         return -ENOMEM;

@@ -98,7 +98,7 @@ static long mmap_with(struct regs *r, struct file *f)
         return -EINVAL;
     if (fixed && (addr > USER_MAX || len > USER_MAX - addr))
         return -ENOMEM;
-    if (fixed && addr < MMAP_MIN && the_process->euid)
+    if (fixed && addr < MMAP_MIN && !capable(CAP_SYS_RAWIO))
         return -EPERM;
     addr &= PAGE_MASK;
     long at = vm_map(addr, ALIGN_UP(len, PAGE_SIZE), prot, (u32)vflags, f, off >> PAGE_SHIFT, fixed, noreplace);

@@ -12,7 +12,6 @@
 #define HARD_MSGSIZE_MAX (16 * 1024 * 1024)
 #define PRIORITY_MAX 32768u
 #define CAP_SYS_RESOURCE_K 24
-#define CAP_FOWNER_K 3
 #define RLIMIT_MSGQUEUE_K 12
 #define MESSAGE_COST 80u            // what Linux adds for each message to what RLIMIT_MSGQUEUE counts
 #define SI_MESGQ_K (-3)
@@ -128,7 +127,7 @@ static int get_name(char *name, uptr user)
 
 static int check_sizes(const struct mq_attr_k *a)
 {
-    bool may = process_capable(CAP_SYS_RESOURCE_K);
+    bool may = capable(CAP_SYS_RESOURCE_K);
     if (a->maxmsg <= 0 || a->msgsize <= 0 || a->maxmsg > (may ? HARD_MSG_MAX : MSG_MAX) || a->msgsize > (may ? HARD_MSGSIZE_MAX : MSGSIZE_MAX))
         return -EINVAL;
     return 0;
@@ -148,13 +147,14 @@ static u64 bytes_of(u32 uid)
 static struct mqueue *make(const char *name, u32 mode, const struct mq_attr_k *a)
 {
     const struct process *p = the_process;
-    if (nr_queues >= QUEUES_MAX && !process_capable(CAP_SYS_RESOURCE_K))
+    const struct cred *c = current_cred();
+    if (nr_queues >= QUEUES_MAX && !capable(CAP_SYS_RESOURCE_K))
         return err_ptr(-ENOSPC);
     struct mqueue *q = kzalloc(sizeof(*q));
     if (!q)
         return err_ptr(-ENOMEM);
     q->attr = (struct mq_attr_k){ .maxmsg = a->maxmsg, .msgsize = a->msgsize };
-    if (bytes_of(p->euid) + cost(q) > p->rlim[RLIMIT_MSGQUEUE_K].soft) {
+    if (bytes_of(c->euid) + cost(q) > p->rlim[RLIMIT_MSGQUEUE_K].soft) {
         kfree(q);
         return err_ptr(-EMFILE);
     }
@@ -162,8 +162,8 @@ static struct mqueue *make(const char *name, u32 mode, const struct mq_attr_k *a
     strlcpy(q->name, name, sizeof(q->name));
     q->refs = 1;
     q->mode = mode & ~p->umask & 0777;
-    q->uid = p->euid;
-    q->gid = p->egid;
+    q->uid = c->fsuid;
+    q->gid = c->fsgid;
     mutex_init(&q->lock);
     list_init(&q->messages);
     waitq_init(&q->readable);
@@ -174,10 +174,10 @@ static struct mqueue *make(const char *name, u32 mode, const struct mq_attr_k *a
 
 static int may_open(const struct mqueue *q, u32 flags)
 {
-    const struct process *p = the_process;
+    const struct cred *c = current_cred();
     u32 acc = flags & O_ACCMODE, need = acc == O_RDONLY ? 4 : acc == O_WRONLY ? 2 : 6;
-    u32 have = p->euid == q->uid ? q->mode >> 6 : process_in_group(p, q->gid) ? q->mode >> 3 : q->mode;
-    return acc == O_ACCMODE ? -EINVAL : p->euid && (need & ~have) ? -EACCES : 0;
+    u32 have = c->fsuid == q->uid ? q->mode >> 6 : cred_in_group(c, q->gid) ? q->mode >> 3 : q->mode;
+    return acc == O_ACCMODE ? -EINVAL : (need & ~have) && !capable(CAP_DAC_OVERRIDE) ? -EACCES : 0;
 }
 
 // names_lock is held.
@@ -226,7 +226,7 @@ long sys_mq_unlink(struct regs *r)
     struct mqueue *q = by_name(name);
     if (!q)
         err = -ENOENT;
-    else if (the_process->euid != q->uid && !process_capable(CAP_FOWNER_K))
+    else if (current_cred()->fsuid != q->uid && !capable(CAP_FOWNER))
         err = -EPERM;
     if (!err) {
         q->name[0] = 0;
@@ -269,7 +269,7 @@ static void tell_registered(struct mqueue *q)
         info.signo = q->notify_sig;
         info.code = SI_MESGQ_K;
         info.kill.pid = the_process->pid;
-        info.kill.uid = the_process->uid;
+        info.kill.uid = current_cred()->uid;
         info.kill.value = q->notify_value;
         signal_process(the_process, q->notify_sig, &info);
     }

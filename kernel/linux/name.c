@@ -157,18 +157,19 @@ static long readlink_at(int dirfd, uptr name, uptr out, i64 size)
 long sys_readlink(struct regs *r) { return readlink_at(AT_FDCWD, r->arg[0], r->arg[1], (int)r->arg[2]); }
 long sys_readlinkat(struct regs *r) { return readlink_at((int)r->arg[0], r->arg[1], r->arg[2], (int)r->arg[3]); }
 
-// access(2) asks with the real ids.
+// access(2) asks with the real ids, and with root's rights only for the real root.
 static int real_permission(struct inode *i, u32 mode, bool effective)
 {
-    struct process *p = current_process();
-    u32 euid = p->euid, egid = p->egid;
+    struct thread *t = current();
+    struct cred real = *current_cred(), *own = t->cred;
     if (!effective) {
-        p->euid = p->uid;
-        p->egid = p->gid;
+        real.fsuid = real.uid;
+        real.fsgid = real.gid;
+        real.effective = real.uid ? 0 : real.permitted;
+        t->cred = &real;
     }
     int err = mode ? inode_permission(i, mode) : 0;
-    p->euid = euid;
-    p->egid = egid;
+    t->cred = own;
     return err;
 }
 

@@ -219,10 +219,9 @@ long sys_umask(struct regs *r)
 // utimensat(2): to the present time may whoever may write, to another only the owner.
 static long may_set_times(const struct inode *i, bool now)
 {
-    const struct process *p = current_process();
     if (i->sb->readonly)
         return -EROFS;
-    if (p->euid == 0 || p->euid == i->uid)
+    if (current_cred()->fsuid == i->uid || capable(CAP_FOWNER))
         return 0;
     return now ? inode_permission(i, MAY_WRITE) : -EPERM;
 }

@@ -271,7 +271,7 @@ static int resize(struct pipe *p, u64 size)
 {
     u32 slots = 1;
     if (size > MAX_SIZE)
-        return size > 0x80000000ul ? -EINVAL : the_process->euid ? -EPERM : -ENOMEM;
+        return size > 0x80000000ul ? -EINVAL : !capable(CAP_SYS_RESOURCE) ? -EPERM : -ENOMEM;
     while ((u64)slots * PAGE_SIZE < size)
         slots *= 2;
     if (slots < p->used)

@@ -16,7 +16,9 @@
 #define ARCH_GET_GS_K 0x1004
 
 static u32 pdeathsig, personality_flags;
-static bool keep_caps, subreaper;
+static bool subreaper;
+
+enum { SECURE_KEEP_CAPS = 16, SECURE_KEEP_CAPS_LOCKED = 32, SECURE_NO_AMBIENT_RAISE = 64 };     // securebits, capabilities(7)
 
 static long prctl_name(u64 op, uptr p)
 {
@@ -37,52 +39,67 @@ static long prctl_name(u64 op, uptr p)
     return 0;
 }
 
-static long prctl_ambient(struct process *p, u64 op, u64 cap)
+static long prctl_ambient(u64 op, u64 cap)
 {
-    if (op == PR_CAP_AMBIENT_CLEAR_ALL) {
-        if (cap)
-            return -EINVAL;
-        p->cap_ambient = 0;
-        return 0;
-    }
-    if (cap > 40)
+    const struct cred *now = current_cred();
+    if (op == PR_CAP_AMBIENT_CLEAR_ALL ? cap : cap > 40)
         return -EINVAL;
-    switch (op) {
-    case PR_CAP_AMBIENT_IS_SET:
-        return (p->cap_ambient & BIT(cap)) != 0;
-    case PR_CAP_AMBIENT_RAISE:
-        if (!(p->cap_permitted & p->cap_inheritable & BIT(cap)))
-            return -EPERM;
-        p->cap_ambient |= BIT(cap);
-        return 0;
-    case PR_CAP_AMBIENT_LOWER:
-        p->cap_ambient &= ~BIT(cap);
-        return 0;
-    default:
+    if (op == PR_CAP_AMBIENT_IS_SET)
+        return (now->ambient & BIT(cap)) != 0;
+    if (op != PR_CAP_AMBIENT_RAISE && op != PR_CAP_AMBIENT_LOWER && op != PR_CAP_AMBIENT_CLEAR_ALL)
         return -EINVAL;
-    }
+    if (op == PR_CAP_AMBIENT_RAISE && (!(now->permitted & now->inheritable & BIT(cap)) || (now->securebits & SECURE_NO_AMBIENT_RAISE)))
+        return -EPERM;
+    struct cred *c = cred_edit();
+    if (!c)
+        return -ENOMEM;
+    c->ambient = op == PR_CAP_AMBIENT_RAISE ? c->ambient | BIT(cap) : op == PR_CAP_AMBIENT_LOWER ? c->ambient & ~BIT(cap) : 0;
+    return 0;
 }
 
-static long prctl_caps(struct process *p, u64 op, u64 arg)
+static long prctl_caps(u64 op, u64 arg)
 {
+    const struct cred *now = current_cred();
+    struct cred *c;
     switch (op) {
     case PR_CAPBSET_READ:
-        return arg > 40 ? -EINVAL : (p->cap_bounding & BIT(arg)) != 0;
+        return arg > 40 ? -EINVAL : (now->bounding & BIT(arg)) != 0;
     case PR_CAPBSET_DROP:
+        if (!capable(8))            // CAP_SETPCAP
+            return -EPERM;
         if (arg > 40)
             return -EINVAL;
-        if (!process_capable(8))    // CAP_SETPCAP
-            return -EPERM;
-        p->cap_bounding &= ~BIT(arg);
+        if (!(c = cred_edit()))
+            return -ENOMEM;
+        c->bounding &= ~BIT(arg);
         return 0;
     case PR_SET_KEEPCAPS:
         if (arg > 1)
             return -EINVAL;
-        keep_caps = arg;
+        if (now->securebits & SECURE_KEEP_CAPS_LOCKED)
+            return -EPERM;
+        if (!(c = cred_edit()))
+            return -ENOMEM;
+        c->securebits = (u8)(arg ? c->securebits | SECURE_KEEP_CAPS : c->securebits & ~SECURE_KEEP_CAPS);
         return 0;
-    default:                        // PR_GET_KEEPCAPS
-        return keep_caps;
+    case PR_GET_KEEPCAPS:
+        return (now->securebits & SECURE_KEEP_CAPS) != 0;
+    case PR_SET_SECUREBITS:
+        return securebits_set((u32)arg);
+    default:                        // PR_GET_SECUREBITS
+        return now->securebits;
     }
+}
+
+static long prctl_no_new_privs(const struct regs *r)
+{
+    struct cred *c;
+    if (r->arg[1] != 1 || r->arg[2] || r->arg[3] || r->arg[4])
+        return -EINVAL;
+    if (!(c = cred_edit()))
+        return -ENOMEM;
+    c->no_new_privs = true;
+    return 0;
 }
 
 long sys_prctl(struct regs *r)
@@ -111,18 +128,17 @@ long sys_prctl(struct regs *r)
     case PR_CAPBSET_DROP:
     case PR_GET_KEEPCAPS:
     case PR_SET_KEEPCAPS:
-        return prctl_caps(p, op, a);
+    case PR_GET_SECUREBITS:
+    case PR_SET_SECUREBITS:
+        return prctl_caps(op, a);
     case PR_CAP_AMBIENT:
         if (r->arg[3] || r->arg[4])
             return -EINVAL;
-        return prctl_ambient(p, a, r->arg[2]);
+        return prctl_ambient(a, r->arg[2]);
     case PR_SET_NO_NEW_PRIVS:
-        if (a != 1 || r->arg[2] || r->arg[3] || r->arg[4])
-            return -EINVAL;
-        p->no_new_privs = true;
-        return 0;
+        return prctl_no_new_privs(r);
     case PR_GET_NO_NEW_PRIVS:
-        return a || r->arg[2] || r->arg[3] || r->arg[4] ? -EINVAL : p->no_new_privs;
+        return a || r->arg[2] || r->arg[3] || r->arg[4] ? -EINVAL : current_cred()->no_new_privs;
     case PR_SET_TIMERSLACK:
         current()->timer_slack = a ? a : 50000;
         return 0;
@@ -140,8 +156,6 @@ long sys_prctl(struct regs *r)
     case PR_SET_THP_DISABLE:
         return r->arg[2] || r->arg[3] || r->arg[4] ? -EINVAL : 0;
     case PR_GET_THP_DISABLE:
-        return 0;
-    case PR_GET_SECUREBITS:
         return 0;
     default:
         return -EINVAL;
@@ -239,5 +253,5 @@ long sys_setns(struct regs *r)
 long sys_vhangup(struct regs *r)
 {
     (void)r;
-    return process_capable(26) ? 0 : -EPERM;        // CAP_SYS_TTY_CONFIG
+    return capable(26) ? 0 : -EPERM;        // CAP_SYS_TTY_CONFIG
 }

@@ -150,6 +150,8 @@ void process_thread_exit(int code)
         p->exiting = true;
         process_finish(p);
     }
+    cred_put(t->cred);
+    t->cred = NULL;
     thread_exit();
 }
 
@@ -346,12 +348,12 @@ long sys_execveat(struct regs *r)
 
 bool exec_permitted(const struct kstat *st)
 {
-    const struct process *p = the_process;
-    if (p->euid == 0)
+    const struct cred *c = current_cred();
+    if (capable(CAP_DAC_OVERRIDE))
         return st->mode & 0111;
-    if (p->euid == st->uid)
+    if (c->fsuid == st->uid)
         return st->mode & 0100;
-    return st->mode & (process_in_group(p, st->gid) ? 0010 : 0001);
+    return st->mode & (cred_in_group(c, st->gid) ? 0010 : 0001);
 }
 
 long sys_set_tid_address(struct regs *r)

@@ -102,13 +102,33 @@ static void status_memory(struct seqbuf *s, const struct mm *m)
                (unsigned long)m->total_pages * k, 132u, 4u, 0u, 4u, 0u);
 }
 
-static void status_ids(struct seqbuf *s, const struct process *p)
+// The credentials of a thread, or of the first one. Counted; NULL: there is none.
+static struct cred *cred_of(int tid)
 {
-    seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", p->uid, p->euid, p->suid, p->fsuid, p->gid, p->egid, p->sgid, p->fsgid);
-    seq_printf(s, "FDSize:\t%u\nGroups:\t", p->fds.size);
-    for (u32 i = 0; i < p->ngroups; i++)
-        seq_printf(s, "%u ", p->groups[i]);
+    struct process *p = the_process;
+    spin_lock(&p->thread_lock);
+    struct thread *t = process_find_thread(tid);
+    if (!t && !list_empty(&p->threads))
+        t = list_entry(p->threads.next, struct thread, proc_node);
+    struct cred *c = t ? cred_get(t->cred) : NULL;
+    spin_unlock(&p->thread_lock);
+    return c;
+}
+
+static void status_ids(struct seqbuf *s, const struct process *p, const struct cred *c)
+{
+    seq_printf(s, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid, c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
+    seq_printf(s, "FDSize:\t%u\nGroups:\t%s", p->fds.size, c->groups && c->groups->n ? "" : " ");
+    for (u32 i = 0; c->groups && i < c->groups->n; i++)
+        seq_printf(s, "%u ", c->groups->gid[i]);
     seq_printf(s, "\nNStgid:\t1\nNSpid:\t%d\nNSpgid:\t1\nNSsid:\t1\n", seq_tid(s) ? seq_tid(s) : 1);
+}
+
+static void status_caps(struct seqbuf *s, const struct cred *c)
+{
+    seq_printf(s, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", (unsigned long)c->inheritable,
+               (unsigned long)c->permitted, (unsigned long)c->effective, (unsigned long)c->bounding, (unsigned long)c->ambient);
+    seq_printf(s, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", c->no_new_privs);
 }
 
 static void show_status(struct seqbuf *s)
@@ -116,20 +136,22 @@ static void show_status(struct seqbuf *s)
     const struct process *p = the_process;
     struct thread_view v;
     u64 ignored, caught;
-    if (!view_thread(MAX(seq_tid(s), 1), &v))
+    struct cred *c = cred_of(MAX(seq_tid(s), 1));
+    if (!c || !view_thread(MAX(seq_tid(s), 1), &v)) {
+        cred_put(c);
         return;
+    }
     action_sets(p, &ignored, &caught);
     const char *state = v.state == 'R' ? "running" : v.state == 'S' ? "sleeping" : v.state == 'T' ? "stopped" : "disk sleep";
     seq_printf(s, "Name:\t%s\nUmask:\t%04o\nState:\t%c (%s)\nTgid:\t1\nNgid:\t0\nPid:\t%d\nPPid:\t0\nTracerPid:\t0\n", v.name, p->umask,
                v.state, state, v.tid);
-    status_ids(s, p);
+    status_ids(s, p, c);
     status_memory(s, &p->mm);
     seq_printf(s, "CoreDumping:\t0\nTHP_enabled:\t0\nThreads:\t%u\nSigQ:\t0/%lu\n", p->nr_threads, (unsigned long)p->rlim[11].soft);
     seq_printf(s, "SigPnd:\t%016lx\nShdPnd:\t%016lx\nSigBlk:\t%016lx\nSigIgn:\t%016lx\nSigCgt:\t%016lx\n", (unsigned long)v.pending,
                (unsigned long)p->pending.set, (unsigned long)v.blocked, (unsigned long)ignored, (unsigned long)caught);
-    seq_printf(s, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n", (unsigned long)p->cap_inheritable,
-               (unsigned long)p->cap_permitted, (unsigned long)p->caps, (unsigned long)p->cap_bounding, (unsigned long)p->cap_ambient);
-    seq_printf(s, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", p->no_new_privs);
+    status_caps(s, c);
+    cred_put(c);
     seq_printf(s, "Cpus_allowed:\t%lx\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\n", (unsigned long)v.affinity);
     seq_printf(s, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", (unsigned long)v.nvcsw, (unsigned long)v.nivcsw);
 }

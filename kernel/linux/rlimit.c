@@ -78,7 +78,7 @@ static long set_limit(int which, const struct rlimit_k *new)
         return -EINVAL;
     if (which == 7 && new->hard > NOFILE_MAX)
         return -EPERM;
-    if (new->hard > l->hard && !process_capable(CAP_SYS_RESOURCE_K))
+    if (new->hard > l->hard && !capable(CAP_SYS_RESOURCE_K))
         return -EPERM;
     *l = *new;
     return 0;
@@ -129,7 +129,7 @@ static bool priority_means(const struct thread *t, int which, u32 who)
     const struct process *p = the_process;
     if (which == 0)
         return who ? t->tid == (int)who : t == current();
-    return which == 1 ? !who || (int)who == p->pid : !who || who == p->uid;
+    return which == 1 ? !who || (int)who == p->pid : !who || (t->cred && who == t->cred->uid);
 }
 
 static bool who_is_self(int which, u32 who)
@@ -162,7 +162,7 @@ long sys_getpriority(struct regs *r)
 
 bool may_renice(int from, int to)
 {
-    return to >= from || process_capable(CAP_SYS_NICE_K) || (u64)(20 - to) <= the_process->rlim[RLIMIT_NICE_K].soft;
+    return to >= from || capable(CAP_SYS_NICE_K) || (u64)(20 - to) <= the_process->rlim[RLIMIT_NICE_K].soft;
 }
 
 long sys_setpriority(struct regs *r)

@@ -46,7 +46,7 @@ static long check_policy(u32 policy, int prio)
 static bool may_change(const struct thread *t, u32 policy, u32 prio, bool reset)
 {
     u64 limit = the_process->rlim[RLIMIT_RTPRIO_K].soft;
-    if (process_capable(CAP_SYS_NICE_K))
+    if (capable(CAP_SYS_NICE_K))
         return true;
     if (policy_realtime(policy) && ((policy != t->sched_policy && !limit) || (prio > t->sched_prio && prio > limit)))
         return false;

@@ -209,7 +209,7 @@ static void info_user(struct siginfo_k *info, int sig, int code)
     info->signo = sig;
     info->code = code;
     info->kill.pid = the_process->pid;
-    info->kill.uid = the_process->uid;
+    info->kill.uid = current_cred()->uid;
 }
 
 // Signal 0 only asks whether the target is there.

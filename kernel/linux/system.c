@@ -46,7 +46,7 @@ static long set_name(struct regs *r, char *name)
 {
     char buf[UTS_LEN] = { 0 };
     i64 n = (int)r->arg[1];
-    if (!process_capable(21))       // CAP_SYS_ADMIN
+    if (!capable(21))       // CAP_SYS_ADMIN
         return -EPERM;
     if (n < 0 || n > UTS_LEN - 1)
         return -EINVAL;
@@ -128,7 +128,7 @@ long sys_syslog(struct regs *r)
 long sys_reboot(struct regs *r)
 {
     u32 m1 = (u32)r->arg[0], m2 = (u32)r->arg[1];
-    if (!process_capable(22))       // CAP_SYS_BOOT
+    if (!capable(22))       // CAP_SYS_BOOT
         return -EPERM;
     if (m1 != 0xfee1dead || (m2 != 672274793 && m2 != 85072278 && m2 != 369367448 && m2 != 537993216))
         return -EINVAL;
@@ -149,17 +149,17 @@ long sys_reboot(struct regs *r)
 long sys_acct(struct regs *r)
 {
     (void)r;
-    return process_capable(20) ? -ENOSYS : -EPERM;
+    return capable(20) ? -ENOSYS : -EPERM;
 }
 
 long sys_swapon(struct regs *r)
 {
     (void)r;
-    return process_capable(21) ? -EINVAL : -EPERM;
+    return capable(21) ? -EINVAL : -EPERM;
 }
 
 long sys_swapoff(struct regs *r)
 {
     (void)r;
-    return process_capable(21) ? -EINVAL : -EPERM;
+    return capable(21) ? -EINVAL : -EPERM;
 }

@@ -9,19 +9,19 @@
 
 int ipc_owns(const struct ipc_perm_k *p)
 {
-    u32 me = the_process->euid;
-    return me == p->uid || me == p->cuid || process_capable(CAP_SYS_ADMIN_K) ? 0 : -EPERM;
+    u32 me = current_cred()->euid;
+    return me == p->uid || me == p->cuid || capable(CAP_SYS_ADMIN_K) ? 0 : -EPERM;
 }
 
 int ipc_may(const struct ipc_perm_k *p, u32 flags)
 {
-    const struct process *me = the_process;
+    const struct cred *me = current_cred();
     u32 want = (flags >> 6 | flags >> 3 | flags) & 7, have = p->mode;
     if (me->euid == p->cuid || me->euid == p->uid)
         have >>= 6;
-    else if (process_in_group(me, p->cgid) || process_in_group(me, p->gid))
+    else if (cred_in_group(me, p->cgid) || cred_in_group(me, p->gid))
         have >>= 3;
-    return (want & ~have) && !process_capable(CAP_IPC_OWNER_K) ? -EACCES : 0;
+    return (want & ~have) && !capable(CAP_IPC_OWNER_K) ? -EACCES : 0;
 }
 
 static int grow(struct ipc_ids *ids)
@@ -55,7 +55,7 @@ static int free_place(struct ipc_ids *ids)
 
 int ipc_add(struct ipc_ids *ids, struct ipc_perm_k *p, i32 key, u32 mode)
 {
-    const struct process *me = the_process;
+    const struct cred *me = current_cred();
     int place = ids->in_use < ids->limit ? free_place(ids) : -ENOSPC;
     if (place < 0)
         return place;

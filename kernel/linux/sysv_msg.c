@@ -281,7 +281,7 @@ static long queue_change(int id, int cmd, const struct msqid64_ds *ds)
         queue_remove(q);
         return 0;
     }
-    if (ds->msg_qbytes > MSGMNB_K && !process_capable(CAP_SYS_RESOURCE_K))
+    if (ds->msg_qbytes > MSGMNB_K && !capable(CAP_SYS_RESOURCE_K))
         return -EPERM;
     if ((err = ipc_set(p, &ds->msg_perm)))
         return err;

@@ -191,7 +191,7 @@ long sys_shmat(struct regs *r)
     long at;
     if (addr && !(flags & SHM_REMAP) && (addr + len < addr || vm_in_use(addr, len)))
         at = -EINVAL;
-    else if (addr && addr < MMAP_MIN && the_process->euid)
+    else if (addr && addr < MMAP_MIN && !capable(CAP_SYS_RAWIO))
         at = -EPERM;
     else
         at = vm_map(addr, len, prot, VMA_SHARED, f, 0, addr, false);
@@ -274,8 +274,8 @@ static long segment_stat(int id, int cmd, uptr to)
 // There is no swap, so a locked segment differs by its mark only.
 static long segment_lock(struct segment *s, bool lock)
 {
-    if (!process_capable(CAP_IPC_LOCK_K)) {
-        u32 me = the_process->euid;
+    if (!capable(CAP_IPC_LOCK_K)) {
+        u32 me = current_cred()->euid;
         if (me != s->perm.uid && me != s->perm.cuid)
             return -EPERM;
         if (lock && !the_process->rlim[RLIMIT_MEMLOCK_K].soft)

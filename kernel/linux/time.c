@@ -125,7 +125,7 @@ long sys_clock_getres(struct regs *r)
 
 static long set_real(u64 ns)
 {
-    if (!process_capable(CAP_SYS_TIME_K))
+    if (!capable(CAP_SYS_TIME_K))
         return -EPERM;
     clock_set_real_ns(ns);
     realtime_changed();
@@ -165,7 +165,7 @@ long sys_settimeofday(struct regs *r)
     if (r->arg[0] && copy_from_user(tv, r->arg[0], sizeof(tv)))
         return -EFAULT;
     if (!r->arg[0])
-        return process_capable(CAP_SYS_TIME_K) ? 0 : -EPERM;
+        return capable(CAP_SYS_TIME_K) ? 0 : -EPERM;
     if (tv[0] < 0 || tv[1] < 0 || tv[1] >= USEC_PER_SEC)
         return -EINVAL;
     return set_real((u64)tv[0] * NSEC_PER_SEC + (u64)tv[1] * 1000);
@@ -257,7 +257,7 @@ static long adjust(uptr p)
     if (user_read_u32(p, &modes))
         return -EFAULT;
     if (modes)
-        return process_capable(CAP_SYS_TIME_K) ? -EINVAL : -EPERM;
+        return capable(CAP_SYS_TIME_K) ? -EINVAL : -EPERM;
     memset(&t, 0, sizeof(t));
     u64 ns = clock_real_ns();
     t.sec = (i64)(ns / NSEC_PER_SEC);

@@ -50,7 +50,7 @@ static struct unix_sock *unix_alloc(int type)
     list_init(&u->accept_node);
     list_init(&u->rx);
     mutex_init(&u->rx_lock);
-    u->cred = (struct unix_cred){ (u32)p->pid, p->euid, p->egid };
+    u->cred = (struct unix_cred){ (u32)p->pid, current_cred()->euid, current_cred()->egid };
     u->peer_cred = (struct unix_cred){ 0, ~0u, ~0u };
     spin_lock(&unix_lock);
     list_push(&unix_all, &u->all);
@@ -104,7 +104,7 @@ static int unix_listen(struct socket *s, int backlog)
     bool more = (u32)backlog > u->max_backlog;
     u->state = UNIX_LISTENING;
     u->max_backlog = (u32)backlog;
-    u->cred = (struct unix_cred){ (u32)the_process->pid, the_process->euid, the_process->egid };
+    u->cred = (struct unix_cred){ (u32)the_process->pid, current_cred()->euid, current_cred()->egid };
     s->listening = true;
     if (more)                           // connectors that wait for room
         for (struct list *l = unix_all.next; l != &unix_all; l = l->next)
@@ -162,7 +162,7 @@ static void join(struct unix_sock *u, struct unix_sock *listener, struct unix_so
         e->name->refs++;
     e->peer = unix_get(u);
     u->peer = unix_get(e);
-    u->cred = (struct unix_cred){ (u32)the_process->pid, the_process->euid, the_process->egid };
+    u->cred = (struct unix_cred){ (u32)the_process->pid, current_cred()->euid, current_cred()->egid };
     u->peer_cred = listener->cred;
     e->peer_cred = u->cred;
     e->cred = listener->cred;

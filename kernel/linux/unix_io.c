@@ -39,7 +39,7 @@ static struct unix_msg *msg_alloc(u32 len)
     m->len = len;
     m->big = big;
     list_init(&m->node);
-    m->cred = (struct unix_cred){ (u32)the_process->pid, the_process->uid, the_process->gid };
+    m->cred = (struct unix_cred){ (u32)the_process->pid, current_cred()->uid, current_cred()->gid };
     return m;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AF_UNIX: names in the file system and in the abstract space. unix(7), "Address format".
 #include "unix.h"
+#include "../fs/vfs.h"
 #include <linux/stat.h>
 #include "errno.h"
 #include "kmalloc.h"
@@ -52,10 +53,9 @@ static struct unix_sock *find_path(const char *path)
     struct inode *i = vfs_lookup_inode(path);
     if (is_err(i))
         return (struct unix_sock *)i;
-    const struct process *p = the_process;
-    u32 bit = p->euid == i->uid ? 0200 : process_in_group(p, i->gid) ? 0020 : 0002;
-    if (p->euid != 0 && !(i->mode & bit)) {
-        u = err_ptr(-EACCES);
+    int err = inode_permission(i, MAY_WRITE);
+    if (err) {
+        u = err_ptr(err);
     } else if (S_ISSOCK(i->mode)) {
         spin_lock(&unix_lock);
         if (i->priv)

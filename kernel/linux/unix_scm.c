@@ -67,9 +67,10 @@ static int take_cred(struct unix_scm *s, const struct cmsg_view *v)
     if (v->len != sizeof(c))
         return -EINVAL;
     memcpy(&c, v->data, sizeof(c));
-    bool pid_ok = (int)c.pid == p->pid || process_capable(CAP_SYS_ADMIN_K);
-    bool uid_ok = c.uid == p->uid || c.uid == p->euid || c.uid == p->suid || process_capable(CAP_SETUID_K);
-    bool gid_ok = c.gid == p->gid || c.gid == p->egid || c.gid == p->sgid || process_capable(CAP_SETGID_K);
+    const struct cred *me = current_cred();
+    bool pid_ok = (int)c.pid == p->pid || capable(CAP_SYS_ADMIN_K);
+    bool uid_ok = c.uid == me->uid || c.uid == me->euid || c.uid == me->suid || capable(CAP_SETUID_K);
+    bool gid_ok = c.gid == me->gid || c.gid == me->egid || c.gid == me->sgid || capable(CAP_SETGID_K);
     if (!pid_ok || !uid_ok || !gid_ok)
         return -EPERM;
     if ((int)c.pid != p->pid)

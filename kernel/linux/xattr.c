@@ -57,7 +57,7 @@ static int permitted(struct inode *i, const struct xname *n, bool write)
         return capable(CAP_SYS_ADMIN_K) ? 0 : write ? -EPERM : -ENODATA;
     if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
         return write ? -EPERM : -ENODATA;
-    if (write && S_ISDIR(i->mode) && (i->mode & S_ISVTX) && current_process()->euid != i->uid && !capable(CAP_FOWNER_K))
+    if (write && S_ISDIR(i->mode) && (i->mode & S_ISVTX) && current_cred()->fsuid != i->uid && !capable(CAP_FOWNER_K))
         return -EPERM;
     return inode_permission(i, write ? MAY_WRITE : MAY_READ);
 }

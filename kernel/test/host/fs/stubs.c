@@ -248,9 +248,14 @@ void proc_init(void) {}
 void memdev_init(void) {}
 void memdev_populate(struct inode *dir) { (void)dir; }
 
-bool process_in_group(const struct process *p, u32 gid)
+static const struct cred root;
+
+const struct cred *current_cred(void) { return &root; }
+bool capable(int cap) { return cap >= 0; }
+
+bool cred_in_group(const struct cred *c, u32 gid)
 {
-    (void)p, (void)gid;
+    (void)c, (void)gid;
     return false;
 }
 
