@@ -183,14 +183,16 @@ static void blocking(void)
         SAY("waiter %d got %ld", i, (long)got);
     }
     pthread_create(&t[0], NULL, receiver, (void *)4);
-    nap(50);
     struct sigaction sa = { .sa_handler = nothing, .sa_flags = SA_RESTART };
     sigaction(SIGUSR1, &sa, NULL);
-    pthread_kill(t[0], SIGUSR1);
-    pthread_join(t[0], &got);
+    do {                        // it may not be waiting yet
+        nap(20);
+        pthread_kill(t[0], SIGUSR1);
+        nap(20);
+    } while (pthread_tryjoin_np(t[0], &got));
     SAY("signal: %s", errname((int)(long)got));
     pthread_create(&t[0], NULL, receiver, (void *)4);
-    nap(50);
+    nap(200);
     T(msgctl(shared, IPC_RMID, NULL));
     pthread_join(t[0], &got);
     SAY("removed: %d", (int)(long)got);

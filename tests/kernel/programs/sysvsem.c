@@ -117,6 +117,12 @@ static void *wait_zero(void *arg)
 
 static void nothing(int sig) { (void)sig; }
 
+static void waiters(int n)
+{
+    while (CTL(set, 0, GETNCNT, .val = 0) < n)
+        nap(5);
+}
+
 static void waiting(void)
 {
     pthread_t two, zero;
@@ -126,7 +132,9 @@ static void waiting(void)
     MUST(CTL(set, 2, SETVAL, .val = 2));
     pthread_create(&two, NULL, wait_two, NULL);
     pthread_create(&zero, NULL, wait_zero, NULL);
-    nap(50);
+    waiters(1);
+    while (!CTL(set, 2, GETZCNT, .val = 0))
+        nap(5);
     SAY("waiting: %d %d %d, for zero %d", CTL(set, 0, GETNCNT, .val = 0), CTL(set, 1, GETNCNT, .val = 0), CTL(set, 2, GETNCNT, .val = 0),
         CTL(set, 2, GETZCNT, .val = 0));
     T(OPS(set, {0, 1, 0}));
@@ -142,12 +150,12 @@ static void waiting(void)
     struct sigaction sa = { .sa_handler = nothing, .sa_flags = SA_RESTART };
     sigaction(SIGUSR1, &sa, NULL);
     pthread_create(&two, NULL, wait_two, NULL);
-    nap(50);
+    waiters(1);
     pthread_kill(two, SIGUSR1);
     pthread_join(two, &got);
     SAY("signal: %s", errname((int)(long)got));
     pthread_create(&two, NULL, wait_two, NULL);
-    nap(50);
+    waiters(1);
     T(CTL(set, 0, IPC_RMID, .val = 0));
     pthread_join(two, &got);
     SAY("removed: %d", (int)(long)got);
