@@ -105,7 +105,7 @@ on_port() {
     python3 -m http.server --bind 127.0.0.1 18083 >/dev/null 2>&1 &
     ! port=18083 quick >/tmp/said 2>&1 || fail "the port was taken"
     cat /tmp/said
-    grep -q '18083.*quickstart_port' /tmp/said || fail "it does not name the port and the option"
+    tr '\n' ' ' </tmp/said | grep -q '18083.*quickstart_port=' || fail "it does not name the port and the option"
     port=18084 quick; good
 }
 full() { # full COMMAND...: it fails and names the reason
