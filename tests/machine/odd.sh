@@ -97,7 +97,7 @@ on_two() {
     (quick; echo "status $?") >/tmp/two 2>&1 &
     wait
     tail -n 3 /tmp/one /tmp/two
-    [ "$(grep -h -c 'status 0' /tmp/one /tmp/two | tr '\n' ' ')" = '1 1 ' ] || fail "one of the two failed"
+    [ "$(grep -h -c '^status 0' /tmp/one /tmp/two | tr '\n' ' ')" = '1 1 ' ] || fail "one of the two failed"
     grep -h 'Another one' /tmp/one /tmp/two || fail "neither waited"
     good
 }
@@ -114,12 +114,13 @@ full() { # full COMMAND...: it fails and names the reason
     grep -qi 'no space left' /tmp/said || fail "it does not name the full disk"
 }
 on_full() {
-    local size
+    local room
     mkdir /small
-    for size in 8 40 90; do # the clone, the virtual environment, the collection
-        mount -t tmpfs -o "size=${size}M" small /small
+    for room in 0 8 50; do # megabytes: nothing, a part of the virtual environment, nearly all of it
+        mount -t tmpfs -o size=300M small /small
         cp -r /root/uni /small/uni
         cd /small/uni
+        fallocate -l "$(($(stat -f -c '%a * %S' /small) - room * 1048576))" /small/filler
         full quick
         cd /root/uni
         umount -l /small
