@@ -22,7 +22,10 @@ base=$work/minbase-$suite root=$work/empty-$suite${NAME:+-$NAME} lower=${ON:+$wo
 [ -e "$base/.complete" ] || {
     rm -rf "$base"
     mkdir -p "$work"
-    debootstrap --variant=minbase ${COMPONENTS:+--components="$COMPONENTS"} "$suite" "$base" "$mirror" >"$base.log" 2>&1 || { tail "$base.log" >&2; exit 1; }
+    # An older debootstrap has no name for a newer Ubuntu; its script is the same for all of them.
+    script=/usr/share/debootstrap/scripts/$suite
+    [ -e "$script" ] || script=${script%/*}/jammy
+    debootstrap --variant=minbase ${COMPONENTS:+--components="$COMPONENTS"} "$suite" "$base" "$mirror" "$script" >"$base.log" 2>&1 || { tail "$base.log" >&2; exit 1; }
     touch "$base/.complete"
 }
 [ -n "${KEEP:-}" ] || rm -rf --one-file-system "$root"

@@ -193,29 +193,34 @@ if [ "${1:-}" = --inside ]; then # the name of the function, as root in the syst
     "$2"
     exit
 fi
-names=() passed=0 failed=0
-for name in "$@"; do names+=("$name"); done
-[ $# -gt 0 ] || mapfile -t names < <(declare -F | sed -n 's/^declare -f \(on\|bare\)_//p' | grep -vx prepared)
-[ -d "$logs/empty-$SUITE-prepared" ] || {
-    NAME=prepared "$here/empty.sh" tests/machine/odd.sh --inside on_prepared >"$logs/odd-prepared.log" 2>&1 || {
-        tail "$logs/odd-prepared.log"
-        rm -rf "$logs/empty-$SUITE-prepared"
-        exit 1
+main() { # read as a whole before it runs, so that the file may be edited meanwhile
+    local names passed failed name begun status options kind word
+    names=() passed=0 failed=0
+    for name in "$@"; do names+=("$name"); done
+    [ $# -gt 0 ] || mapfile -t names < <(declare -F | sed -n 's/^declare -f \(on\|bare\)_//p' | grep -vx prepared)
+    [ -d "$logs/empty-$SUITE-prepared" ] || {
+        NAME=prepared "$here/empty.sh" tests/machine/odd.sh --inside on_prepared >"$logs/odd-prepared.log" 2>&1 || {
+            tail "$logs/odd-prepared.log"
+            rm -rf "$logs/empty-$SUITE-prepared"
+            exit 1
+        }
     }
+    for name in "${names[@]}"; do
+        begun=$SECONDS status=0 options=()
+        if declare -F "on_$name" >/dev/null; then kind=on options=(ON=prepared); else kind=bare; fi
+        [ "$name" = noexec ] && options+=(OPTIONS=noexec)
+        env NAME="odd-$name" "${options[@]}" timeout 3000 "$here/empty.sh" tests/machine/odd.sh --inside "${kind}_$name" \
+            >"$logs/odd-$name.log" 2>&1 </dev/null || status=$?
+        if [ "$status" -eq 0 ]; then
+            passed=$((passed + 1)) word="ok  "
+        else
+            failed=$((failed + 1)) word=FAIL
+        fi
+        printf '%s %s (%s s) %s\n' "$word" "$name" "$((SECONDS - begun))" "$(grep '^ODD: ' "$logs/odd-$name.log" | tail -n 1)"
+        rm -rf --one-file-system "$logs/empty-$SUITE-odd-$name"
+    done
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
 }
-for name in "${names[@]}"; do
-    begun=$SECONDS status=0 options=()
-    if declare -F "on_$name" >/dev/null; then kind=on options=(ON=prepared); else kind=bare; fi
-    [ "$name" = noexec ] && options+=(OPTIONS=noexec)
-    env NAME="odd-$name" "${options[@]}" timeout 3000 "$here/empty.sh" tests/machine/odd.sh --inside "${kind}_$name" \
-        >"$logs/odd-$name.log" 2>&1 </dev/null || status=$?
-    if [ "$status" -eq 0 ]; then
-        passed=$((passed + 1)) word="ok  "
-    else
-        failed=$((failed + 1)) word=FAIL
-    fi
-    printf '%s %s (%s s) %s\n' "$word" "$name" "$((SECONDS - begun))" "$(grep '^ODD: ' "$logs/odd-$name.log" | tail -n 1)"
-    rm -rf --one-file-system "$logs/empty-$SUITE-odd-$name"
-done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+main "$@"
+exit
