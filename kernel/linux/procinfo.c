@@ -222,7 +222,7 @@ static void area_details(struct seqbuf *s, const struct vma *v)
 
 static void show_areas(struct seqbuf *s, bool details)
 {
-    struct vma v;
+    struct vma v = { 0 };   // GCC 11 does not see that next_area() fills it
     for (u64 at = 0; next_area(at, &v); at = v.end) {
         area_line(s, &v);
         if (details)

@@ -10,5 +10,5 @@ if [ -e "$build/.unfinished" ]; then
     find "$build" -type f ! -name .lock ! -name .unfinished ! -name '*.orig.tar.xz' -delete
 fi
 touch "$build/.unfinished"
-make --no-print-directory -C "$source" "BUILD=$build" 9>&-
+make --no-print-directory -C "$source" "BUILD=$build" WERROR= 9>&-
 rm "$build/.unfinished"
