@@ -105,16 +105,16 @@ class Machine:
 
     def boot(self) -> str:
         """The random name of this boot."""
-        return self.ssh("cat /proc/sys/kernel/random/boot_id").strip()
+        return self.ssh("cat /proc/sys/kernel/random/boot_id", stderr=subprocess.DEVNULL).strip()
 
     def options(self) -> list[str]:
         """ssh's options."""
         return ["-i", str(self.key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
                 "LogLevel=ERROR", "-o", "ConnectTimeout=30"]
 
-    def ssh(self, command: str) -> str:
+    def ssh(self, command: str, **options: object) -> str:
         """Run a shell command there."""
-        return run("ssh", *self.options(), "-p", str(self.port), "root@127.0.0.1", command, timeout=STEP_SECONDS)
+        return run("ssh", *self.options(), "-p", str(self.port), "root@127.0.0.1", command, timeout=STEP_SECONDS, **options)
 
     def put(self, source: Path, target: str) -> None:
         """Copy a file there."""
