@@ -100,16 +100,16 @@ make_venv() {
 
 # install_collection DIR: build the collection of this checkout and install it below DIR, if its files changed.
 install_collection() {
-    local target=$1/ansible_collections/uni/engine digest
+    local target=$1/ansible_collections/uni/engine mark=$1/ansible_collections/.uni.engine.source digest
     digest=$(find . \( -name .git -o -name .venv -o -name .build -o -name build -o -name .ansible -o -name '*_cache' \
         -o -name __pycache__ \) -prune -o -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
     digest=${digest%% *}
-    [ "$(cat "$target/.source" 2>/dev/null)" = "$digest" ] && return 0
+    [ -e "$target/MANIFEST.json" ] && [ "$(cat "$mark" 2>/dev/null)" = "$digest" ] && return 0
     say "Building and installing the collection uni.engine"
-    rm -rf "$target/.source" .build/dist
+    rm -rf "$mark" .build/dist
     mkdir -p .build/dist
     .venv/bin/python -m ansible galaxy collection build --force --output-path .build/dist . >/dev/null
     .venv/bin/python -m ansible galaxy collection install --force --offline --no-deps \
         -p "$1" .build/dist/uni-engine-*.tar.gz >/dev/null
-    echo "$digest" > "$target/.source"
+    echo "$digest" > "$mark"
 }
