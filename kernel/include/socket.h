@@ -67,9 +67,11 @@ struct socket {
     u64 rcv_timeout, snd_timeout;   // ns; 0: none
     int error;                  // pending, positive: SO_ERROR reads and clears it
     u32 rcvbuf, sndbuf, rcvlowat, priority, mark;
+    u32 busy_poll;              // SO_BUSY_POLL, SO_INCOMING_CPU: kept, nothing more
     int linger;                 // seconds, -1: off
     bool rcvbuf_set, sndbuf_set; // by the program: fixed from then on
     bool listening, reuseaddr, reuseport, keepalive, broadcast, passcred, oobinline, timestamp, timestampns, dontroute;
+    bool debug, no_check, rxq_ovfl, select_err_queue;
     char device[16];            // SO_BINDTODEVICE
     u64 cookie;
 };

@@ -20,12 +20,13 @@ struct udp_pcb;
 struct raw_pcb;
 struct tcp_group;
 
-// Options at IPPROTO_IP and IPPROTO_IPV6 that every kind has.
+// Options at IPPROTO_IP and IPPROTO_IPV6 that every kind has. The bytes are looked up by their place (linux/inet_opt.c).
 struct inet_opts {
-    u8 ttl, tos, mcast_ttl, v6hops, tclass;
-    bool v6only, mcast_loop, pktinfo, pktinfo6, recvttl, recvtos, recvhops, recvtclass, recverr, freebind;
-    u32 mcast_if;               // interface index, 0: by route
-    int mtu_discover;
+    u8 ttl, tos, mcast_ttl, v6hops, tclass, mcast_hops, minttl, minhops, mtu_discover, mtu_discover6;
+    bool v6only, mcast_loop, mcast_loop6, mcast_all, mcast_all6, pktinfo, pktinfo6, recvttl, recvtos, recvhops, recvtclass, recverr;
+    bool freebind, transparent, origdst, recvfrag, recvfrag6, dontfrag, rfc4884, bind_no_port;
+    bool recvopts, retopts, passsec, nodefrag, checksum, hopopts, rthdr, dstopts, pathmtu, autoflow, flowinfo, flowinfo_send;
+    u32 mcast_if, unicast_if;   // interface indices, 0: by route
 };
 
 struct mcast_member {
@@ -45,6 +46,7 @@ struct tcp_sock {
     struct tcp_pcb *pcb;        // NULL: gone, or both directions closed
     enum tcp_phase phase;
     int error;                  // until there is a socket to hold it
+    int soft_error;             // what the network said last; why it ends, if it ends with a time-out
     bool bound, fin_received, shut_rd, shut_wr, nospace, cork, nodelay, quickack, ever_connected;
     bool reno;                  // TCP_CONGESTION; else CUBIC
     bool untold;                // connect() has not said yet how the attempt ended
@@ -103,6 +105,7 @@ struct dgram {
     u64 time_ns;
     u8 ttl, tos;
     u8 icmp_type, icmp_code;
+    u32 drops;                  // lost before it for want of room
     int err;                    // positive
     u32 info;
     struct inet_addr origin;    // where it went
@@ -140,6 +143,7 @@ void inet_proc_init(void);
 void inet_opts_init(struct inet_opts *o);
 int inet_setopt(struct socket *s, int level, int name, const void *val, u32 len);   // 1: not one of these
 int inet_getopt(struct socket *s, int level, int name, void *val, u32 *len);
+u32 inet_path_mtu(const ip_addr_t *to);      // 0: no way there; net_lock held
 int inet_membership(struct udp_sock *u, int level, int name, const void *val, u32 len);   // 1: not one of these
 void inet_drop_memberships(struct udp_sock *u);
 

@@ -14,9 +14,9 @@
 enum {
     CM_IP_TOS = 1, CM_IP_TTL = 2, CM_IP_RETOPTS = 7, CM_IP_PKTINFO = 8, CM_IP_RECVERR = 11,
     CM_V6_RECVERR = 25, CM_V6_PKTINFO = 50, CM_V6_HOPLIMIT = 52, CM_V6_TCLASS = 67,
-    CM_TIMESTAMP = 29, CM_TIMESTAMPNS = 35,
+    CM_TIMESTAMP = 29, CM_TIMESTAMPNS = 35, CM_RXQ_OVFL = 40,
 };
-enum { ORIGIN_ICMP = 2, ORIGIN_ICMP6 = 3 };    // SO_EE_ORIGIN_*, linux/errqueue.h
+enum { ORIGIN_LOCAL = 1, ORIGIN_ICMP = 2, ORIGIN_ICMP6 = 3 };    // SO_EE_ORIGIN_*, linux/errqueue.h
 
 // linux/in.h and linux/ipv6.h.
 struct in_pktinfo { i32 ifindex; u32 spec_dst, addr; };
@@ -67,7 +67,7 @@ static void put_error(struct socket *s, struct msg *m, const struct dgram *d)
     bool v6 = IP_IS_V6_VAL(d->origin.ip);
     struct inet_addr offender = { d->offender, 0 };
     memset(&out, 0, sizeof(out));
-    out.e = (struct extended_err){ .err = (u32)d->err, .origin = v6 ? ORIGIN_ICMP6 : ORIGIN_ICMP, .type = d->icmp_type,
+    out.e = (struct extended_err){ .err = (u32)d->err, .origin = !d->icmp_type && !d->icmp_code && ip_addr_isany(&d->offender) ? ORIGIN_LOCAL : v6 ? ORIGIN_ICMP6 : ORIGIN_ICMP, .type = d->icmp_type,
                                    .code = d->icmp_code, .info = d->info };
     u32 n = inet_addr_out(s, &offender, &out.a);
     bool six = s->domain == K_AF_INET6;
@@ -80,6 +80,8 @@ void inet_put_control(struct socket *s, const struct inet_opts *o, struct msg *m
         put_error(s, m, d);
         return;
     }
+    if (s->rxq_ovfl && d->drops)
+        msg_put_control(m, SOL_SOCKET_, CM_RXQ_OVFL, &d->drops, sizeof(d->drops));
     if (s->timestampns || s->timestamp)
         put_timestamp(s, m, d);
     if (IP_IS_V4_VAL(d->to))

@@ -21,6 +21,7 @@ struct udp_sock *dgram_alloc(struct socket *s)
     if (!u)
         return NULL;
     inet_opts_init(&u->opt);
+    u->opt.mcast_all = s->domain == K_AF_INET;
     u->s = s;
     list_init(&u->queue);
     list_init(&u->errors);
@@ -77,6 +78,7 @@ int dgram_queue(struct udp_sock *u, struct pbuf *p, const ip_addr_t *from, u16 p
     d->ttl = v6 ? IP6H_HOPLIM(ip6_current_header()) : IPH_TTL(ip4_current_header());
     d->tos = v6 ? (u8)IP6H_TC(ip6_current_header()) : IPH_TOS(ip4_current_header());
     d->err = 0;
+    d->drops = (u32)u->drops;
     list_push(&u->queue, &d->node);
     u->queued += size;
     waitq_wake(&u->s->wq, POLL_IN | POLL_RDNORM);
@@ -236,6 +238,8 @@ u32 dgram_poll(struct socket *s)
         ev |= POLL_IN | POLL_RDNORM | POLL_RDHUP;
     if (u->shut_rd && u->shut_wr)
         ev |= POLL_HUP;
+    if (s->select_err_queue && !list_empty(&u->errors))
+        ev |= POLL_PRI;
     return s->error || !list_empty(&u->errors) ? ev | POLL_ERR : ev;
 }
 
@@ -244,8 +248,13 @@ void dgram_changed(struct socket *s)
 {
     struct udp_sock *u = s->priv;
     net_lock();
-    if (u->pcb)
+    if (u->pcb) {
         u->pcb->netif_idx = inet_device(s);
+        if (s->no_check)
+            udp_set_flags(u->pcb, UDP_FLAGS_NOCHKSUM);
+        else
+            udp_clear_flags(u->pcb, UDP_FLAGS_NOCHKSUM);
+    }
     if (u->raw)
         u->raw->netif_idx = inet_device(s);
     net_unlock();

@@ -5,6 +5,7 @@
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/udp.h"
 
+#include "errno.h"
 #include "lib.h"
 
 #include "../net/net_priv.h"
@@ -13,9 +14,11 @@ static void tcp_error(const struct icmp_report *r)
 {
     for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next) {
         struct tcp_sock *t = list_entry(n, struct tcp_sock, all_node);
-        // RFC 5461: a hard error ends only a connection that is still being made.
-        if (t->phase == TCP_CONNECTING && t->pcb && t->pcb->local_port == r->local.port && t->remote.port == r->remote.port &&
-            ip_addr_cmp(&t->remote.ip, &r->remote.ip)) {
+        if (!t->pcb || t->phase == TCP_LISTENING || t->pcb->local_port != r->local.port || t->remote.port != r->remote.port ||
+            !ip_addr_cmp(&t->remote.ip, &r->remote.ip))
+            continue;
+        // RFC 5461: an error ends only a connection that is still being made; it is why the others end, if time runs out.
+        if (t->phase == TCP_CONNECTING) {
             struct tcp_pcb *pcb = t->pcb;
             tcp_sock_detach(t);
             tcp_abandon(pcb, 0);
@@ -23,8 +26,14 @@ static void tcp_error(const struct icmp_report *r)
             if (t->s)
                 t->s->error = r->err;
             tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR | POLL_HUP);
-            return;
+        } else if (r->err != EMSGSIZE) {
+            t->soft_error = r->err;
+            if (t->opt.recverr && t->s) {     // ip(7), IP_RECVERR: told at once
+                t->s->error = r->err;
+                tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR);
+            }
         }
+        return;
     }
 }
 

@@ -12,42 +12,126 @@
 #include "lib.h"
 #include "page.h"
 
+#include "../net/net_priv.h"
+
 #include <linux/in.h>
 
 #define IPV6_LEVEL 41
 // linux/in6.h, whose structures would clash with linux/in.h's users here.
 enum {
     V6_UNICAST_HOPS = 16, V6_MULTICAST_IF = 17, V6_MULTICAST_HOPS = 18, V6_MULTICAST_LOOP = 19, V6_ADD = 20, V6_DROP = 21,
-    V6_MTU_DISCOVER = 23, V6_MTU = 24, V6_RECVERR = 25, V6_V6ONLY = 26, V6_RECVPKTINFO = 49, V6_PKTINFO = 50, V6_RECVHOPLIMIT = 51,
-    V6_RECVTCLASS = 66, V6_TCLASS = 67, V6_FREEBIND = 78,
+    V6_MTU_DISCOVER = 23, V6_MTU = 24, V6_RECVERR = 25, V6_V6ONLY = 26, V6_MULTICAST_ALL = 29, V6_FLOWINFO = 11, V6_FLOWINFO_SEND = 33,
+    V6_RECVPKTINFO = 49, V6_PKTINFO = 50, V6_RECVHOPLIMIT = 51, V6_RECVHOPOPTS = 53, V6_RECVRTHDR = 56, V6_RECVDSTOPTS = 58,
+    V6_RECVPATHMTU = 60, V6_DONTFRAG = 62, V6_RECVTCLASS = 66, V6_TCLASS = 67, V6_AUTOFLOWLABEL = 70, V6_MINHOPCOUNT = 73,
+    V6_TRANSPARENT = 75, V6_UNICAST_IF = 76, V6_RECVFRAGSIZE = 77, V6_FREEBIND = 78,
+};
+
+// An option that is one number: where it lies in struct inet_opts, and what it takes (Linux: do_ip_setsockopt,
+// do_ipv6_setsockopt).
+enum { BOOL = 1, RANGE = 2, BYTE = 4, EMPTY = 8, DGRAM = 16, RAW = 32, AUTO = 64 };
+struct number {
+    u8 name, at;
+    u8 flags;                   // BOOL: anything, not 0 is 1; RANGE: min to max; BYTE: its low byte
+                                // EMPTY: no value is 0; DGRAM, RAW: not on streams, on raw sockets only; AUTO: -1 is `unset`
+    i16 min, max, unset;
+};
+#define AT(field) (u8)offsetof(struct inet_opts, field)
+
+static const struct number ip_numbers[] = {
+    { IP_TOS, AT(tos), BYTE | EMPTY, 0, 0, 0 },
+    { IP_TTL, AT(ttl), RANGE | AUTO, 1, 255, 64 },
+    { IP_RECVOPTS, AT(recvopts), BOOL | EMPTY, 0, 0, 0 },
+    { IP_RETOPTS, AT(retopts), BOOL | EMPTY, 0, 0, 0 },
+    { IP_PKTINFO, AT(pktinfo), BOOL | EMPTY, 0, 0, 0 },
+    { IP_MTU_DISCOVER, AT(mtu_discover), RANGE | EMPTY, 0, 5, 0 },
+    { IP_RECVERR, AT(recverr), BOOL | EMPTY, 0, 0, 0 },
+    { IP_RECVTTL, AT(recvttl), BOOL | EMPTY, 0, 0, 0 },
+    { IP_RECVTOS, AT(recvtos), BOOL | EMPTY, 0, 0, 0 },
+    { IP_FREEBIND, AT(freebind), BOOL, 0, 0, 0 },
+    { IP_PASSSEC, AT(passsec), BOOL | EMPTY, 0, 0, 0 },
+    { IP_TRANSPARENT, AT(transparent), BOOL, 0, 0, 0 },
+    { IP_RECVORIGDSTADDR, AT(origdst), BOOL | EMPTY, 0, 0, 0 },
+    { IP_MINTTL, AT(minttl), RANGE, 0, 255, 0 },
+    { IP_NODEFRAG, AT(nodefrag), BOOL | EMPTY | RAW, 0, 0, 0 },
+    { IP_CHECKSUM, AT(checksum), BOOL | EMPTY, 0, 0, 0 },
+    { IP_BIND_ADDRESS_NO_PORT, AT(bind_no_port), BOOL | EMPTY, 0, 0, 0 },
+    { IP_RECVFRAGSIZE, AT(recvfrag), BOOL | EMPTY | DGRAM, 0, 0, 0 },
+    { IP_RECVERR_RFC4884, AT(rfc4884), RANGE | EMPTY, 0, 1, 0 },
+    { IP_MULTICAST_TTL, AT(mcast_ttl), RANGE | AUTO | DGRAM, 0, 255, 1 },
+    { IP_MULTICAST_LOOP, AT(mcast_loop), BOOL, 0, 0, 0 },
+    { IP_MULTICAST_ALL, AT(mcast_all), RANGE, 0, 1, 0 },
+};
+static const struct number ipv6_numbers[] = {
+    { V6_FLOWINFO, AT(flowinfo), BOOL, 0, 0, 0 },
+    { V6_UNICAST_HOPS, AT(v6hops), RANGE | AUTO, 0, 255, 64 },
+    { V6_MULTICAST_HOPS, AT(mcast_hops), RANGE | AUTO | DGRAM, 0, 255, 1 },
+    { V6_MULTICAST_LOOP, AT(mcast_loop6), RANGE, 0, 1, 0 },
+    { V6_MTU_DISCOVER, AT(mtu_discover6), RANGE, 0, 5, 0 },
+    { V6_RECVERR, AT(recverr), BOOL, 0, 0, 0 },
+    { V6_V6ONLY, AT(v6only), BOOL, 0, 0, 0 },
+    { V6_MULTICAST_ALL, AT(mcast_all6), BOOL, 0, 0, 0 },
+    { V6_FLOWINFO_SEND, AT(flowinfo_send), BOOL, 0, 0, 0 },
+    { V6_RECVPKTINFO, AT(pktinfo6), BOOL, 0, 0, 0 },
+    { V6_RECVHOPLIMIT, AT(recvhops), BOOL, 0, 0, 0 },
+    { V6_RECVHOPOPTS, AT(hopopts), BOOL, 0, 0, 0 },
+    { V6_RECVRTHDR, AT(rthdr), BOOL, 0, 0, 0 },
+    { V6_RECVDSTOPTS, AT(dstopts), BOOL, 0, 0, 0 },
+    { V6_RECVPATHMTU, AT(pathmtu), BOOL, 0, 0, 0 },
+    { V6_DONTFRAG, AT(dontfrag), BOOL | EMPTY, 0, 0, 0 },
+    { V6_RECVTCLASS, AT(recvtclass), BOOL, 0, 0, 0 },
+    { V6_TCLASS, AT(tclass), RANGE | AUTO, 0, 255, 0 },
+    { V6_AUTOFLOWLABEL, AT(autoflow), BOOL | EMPTY, 0, 0, 0 },
+    { V6_MINHOPCOUNT, AT(minhops), RANGE, 0, 255, 0 },
+    { V6_TRANSPARENT, AT(transparent), BOOL, 0, 0, 0 },
+    { V6_RECVFRAGSIZE, AT(recvfrag6), BOOL | EMPTY, 0, 0, 0 },
+    { V6_FREEBIND, AT(freebind), BOOL, 0, 0, 0 },
 };
 
 void inet_opts_init(struct inet_opts *o)
 {
     o->ttl = 64;
-    o->mcast_ttl = 1;
+    o->mcast_ttl = o->mcast_hops = 1;
     o->v6hops = 64;
-    o->mcast_loop = true;
-    o->mtu_discover = IP_PMTUDISC_WANT;
+    o->mcast_loop = o->mcast_loop6 = o->mcast_all = o->mcast_all6 = o->autoflow = true;
+    o->mtu_discover = o->mtu_discover6 = IP_PMTUDISC_WANT;
 }
 
-// An int, or a single byte where Linux allows it.
-static int small_int(const void *val, u32 len, int *v)
+static const struct number *find(const struct number *table, u32 n, int name)
 {
+    for (u32 i = 0; i < n; i++)
+        if (table[i].name == name)
+            return &table[i];
+    return NULL;
+}
+
+// An int; IPv4 takes a single byte as well.
+static int number_in(const void *val, u32 len, bool bytes, bool empty, int *v)
+{
+    *v = 0;
     if (len >= sizeof(int))
         memcpy(v, val, sizeof(int));
-    else if (len >= 1)
+    else if (bytes && len >= 1)
         *v = *(const u8 *)val;
-    else
+    else if (!empty)
         return -EINVAL;
     return 0;
 }
 
-static int set_u8(u8 *field, int v, int fallback)
+static int set_number(const struct socket *s, const struct number *n, int v, bool v6)
 {
-    if (v < -1 || v > 255)
+    u8 *field = (u8 *)inet_opts_of((struct socket *)s) + n->at;
+    bool stream = s->type == K_SOCK_STREAM;
+    if ((n->flags & RAW) && s->type != K_SOCK_RAW)
+        return -ENOPROTOOPT;
+    if ((n->flags & DGRAM) && stream)
+        return v6 ? -ENOPROTOOPT : -EINVAL;
+    if ((n->flags & AUTO) && v == -1)
+        v = n->unset;
+    if ((n->flags & RANGE) && (v < n->min || v > n->max))
         return -EINVAL;
-    *field = (u8)(v == -1 ? fallback : v);
+    *field = n->flags & BOOL ? v != 0 : (u8)v;
+    if (stream && (n->at == AT(tos) || n->at == AT(tclass)))
+        *field &= 0xfc;                       // ECN is TCP's own
     return 0;
 }
 
@@ -71,51 +155,53 @@ static int set_mcast_if(struct inet_opts *o, const void *val, u32 len)
     return o->mcast_if ? 0 : -EADDRNOTAVAIL;
 }
 
-static int set_ip(struct inet_opts *o, int name, const void *val, u32 len)
+// IP_UNICAST_IF, IPV6_UNICAST_IF: an interface's number in network order.
+static int set_unicast_if(struct inet_opts *o, const void *val, u32 len)
 {
+    u32 v;
+    if (len != sizeof(v))
+        return -EINVAL;
+    memcpy(&v, val, sizeof(v));
+    if (v && !inet_netif(lwip_ntohl(v)))
+        return -EADDRNOTAVAIL;
+    o->unicast_if = lwip_ntohl(v);
+    return 0;
+}
+
+static int set_ip(struct socket *s, struct inet_opts *o, int name, const void *val, u32 len)
+{
+    const struct number *n = find(ip_numbers, ARRAY_SIZE(ip_numbers), name);
     int v, err;
     if (name == IP_MULTICAST_IF)
-        return set_mcast_if(o, val, len);
-    err = small_int(val, len, &v);
-    if (err)
-        return err;
-    switch (name) {
-    case IP_TOS: o->tos = (u8)v; return 0;
-    case IP_TTL: return v == 0 ? -EINVAL : set_u8(&o->ttl, v, 64);
-    case IP_MULTICAST_TTL: return set_u8(&o->mcast_ttl, v, 1);
-    case IP_MULTICAST_LOOP: o->mcast_loop = v != 0; return 0;
-    case IP_PKTINFO: o->pktinfo = v != 0; return 0;
-    case IP_RECVTTL: o->recvttl = v != 0; return 0;
-    case IP_RECVTOS: o->recvtos = v != 0; return 0;
-    case IP_RECVERR: o->recverr = v != 0; return 0;
-    case IP_FREEBIND: case IP_TRANSPARENT: o->freebind = v != 0; return 0;
-    case IP_MTU_DISCOVER: o->mtu_discover = v; return v < 0 || v > 5 ? -EINVAL : 0;
-    case IP_MULTICAST_ALL: case IP_BIND_ADDRESS_NO_PORT: case IP_RECVORIGDSTADDR: return 0;
-    default: return -ENOPROTOOPT;
-    }
+        return s->type == K_SOCK_STREAM ? -EINVAL : set_mcast_if(o, val, len);
+    if (name == IP_UNICAST_IF)
+        return set_unicast_if(o, val, len);
+    if (!n)
+        return -ENOPROTOOPT;
+    err = number_in(val, len, true, (n->flags & EMPTY) || ((n->flags & DGRAM) && s->type == K_SOCK_STREAM), &v);
+    return err && !(n->flags & RAW) ? err : set_number(s, n, v, false);
 }
 
 static int set_ipv6(struct socket *s, struct inet_opts *o, int name, const void *val, u32 len)
 {
-    int v, err = sockopt_int(val, len, &v);
+    const struct number *n = find(ipv6_numbers, ARRAY_SIZE(ipv6_numbers), name == V6_PKTINFO ? V6_RECVPKTINFO : name);
+    int v, err;
     if (s->domain != K_AF_INET6)
         return -ENOPROTOOPT;
+    if (name == V6_UNICAST_IF)
+        return set_unicast_if(o, val, len);
+    if (name == V6_MULTICAST_IF && s->type == K_SOCK_STREAM)
+        return -ENOPROTOOPT;
+    if (n && (n->flags & DGRAM) && s->type == K_SOCK_STREAM)
+        return -ENOPROTOOPT;
+    err = number_in(val, len, n && (n->flags & EMPTY), n && (n->flags & EMPTY), &v);
     if (err)
         return err;
+    if (n)
+        return set_number(s, n, v, true);
     switch (name) {
-    case V6_V6ONLY:
-        o->v6only = v != 0;
-        return 0;
-    case V6_UNICAST_HOPS: return set_u8(&o->v6hops, v, 64);
-    case V6_MULTICAST_HOPS: return set_u8(&o->mcast_ttl, v, 1);
-    case V6_MULTICAST_LOOP: o->mcast_loop = v != 0; return 0;
     case V6_MULTICAST_IF: o->mcast_if = (u32)v; return v && !inet_netif((u32)v) ? -ENODEV : 0;
-    case V6_RECVPKTINFO: case V6_PKTINFO: o->pktinfo6 = v != 0; return 0;
-    case V6_RECVERR: o->recverr = v != 0; return 0;
-    case V6_TCLASS: return set_u8(&o->tclass, v, 0);
-    case V6_RECVTCLASS: o->recvtclass = v != 0; return 0;
-    case V6_RECVHOPLIMIT: o->recvhops = v != 0; return 0;
-    case V6_MTU_DISCOVER: case V6_MTU: case V6_FREEBIND: return 0;
+    case V6_MTU: return v && (v < 1280 || v > 65535) ? -EINVAL : 0;       // RFC 3542, section 11: smaller ones are not for a program
     default: return -ENOPROTOOPT;
     }
 }
@@ -124,43 +210,57 @@ int inet_setopt(struct socket *s, int level, int name, const void *val, u32 len)
 {
     struct inet_opts *o = inet_opts_of(s);
     if (level == IPPROTO_IP)
-        return set_ip(o, name, val, len);
+        return set_ip(s, o, name, val, len);
     return level == IPV6_LEVEL ? set_ipv6(s, o, name, val, len) : 1;
 }
 
-static int get_ip(const struct inet_opts *o, int name, int *v)
+u32 inet_path_mtu(const ip_addr_t *to)
 {
+    struct netif *n = ip_route(IP_ANY_TYPE, to);
+    return !n ? 0 : netdev_of(n) && !inet_is_ours(to) ? n->mtu : IP_IS_V6(to) ? 65536 : 65535;
+}
+
+// IP_MTU, IPV6_MTU: of a connection's way.
+static int get_mtu(struct socket *s, int *v)
+{
+    struct sockaddr_buf a;
+    struct inet_addr peer;
+    int len = s->ops->getname(s, &a, true);
+    if (len < 0 || inet_addr_in(s, &a, (u32)len, &peer))
+        return -ENOTCONN;
+    net_lock();
+    *v = (int)inet_path_mtu(&peer.ip);
+    net_unlock();
+    return *v ? 0 : -ENOTCONN;
+}
+
+static int get_ip(struct socket *s, const struct inet_opts *o, int name, int *v)
+{
+    const struct number *n = find(ip_numbers, ARRAY_SIZE(ip_numbers), name);
+    if (n) {
+        *v = ((const u8 *)o)[n->at];
+        return 0;
+    }
     switch (name) {
-    case IP_TOS: *v = o->tos; return 0;
-    case IP_TTL: *v = o->ttl; return 0;
-    case IP_MULTICAST_TTL: *v = o->mcast_ttl; return 0;
-    case IP_MULTICAST_LOOP: *v = o->mcast_loop; return 0;
-    case IP_PKTINFO: *v = o->pktinfo; return 0;
-    case IP_RECVTTL: *v = o->recvttl; return 0;
-    case IP_RECVTOS: *v = o->recvtos; return 0;
-    case IP_RECVERR: *v = o->recverr; return 0;
-    case IP_FREEBIND: *v = o->freebind; return 0;
-    case IP_MTU_DISCOVER: *v = o->mtu_discover; return 0;
-    case IP_MTU: *v = 1500; return 0;
+    case IP_MTU: return get_mtu(s, v);
+    case IP_UNICAST_IF: *v = (int)lwip_htonl(o->unicast_if); return 0;
+    case IP_HDRINCL: case IP_ROUTER_ALERT: *v = 0; return 0;
     case IP_OPTIONS: *v = 0; return 2;
     default: return -ENOPROTOOPT;
     }
 }
 
-static int get_ipv6(const struct inet_opts *o, int name, int *v)
+static int get_ipv6(struct socket *s, const struct inet_opts *o, int name, int *v)
 {
+    const struct number *n = find(ipv6_numbers, ARRAY_SIZE(ipv6_numbers), name);
+    if (n) {
+        *v = ((const u8 *)o)[n->at];
+        return 0;
+    }
     switch (name) {
-    case V6_V6ONLY: *v = o->v6only; return 0;
-    case V6_UNICAST_HOPS: *v = o->v6hops; return 0;
-    case V6_MULTICAST_HOPS: *v = o->mcast_ttl; return 0;
-    case V6_MULTICAST_LOOP: *v = o->mcast_loop; return 0;
     case V6_MULTICAST_IF: *v = (int)o->mcast_if; return 0;
-    case V6_RECVPKTINFO: *v = o->pktinfo6; return 0;
-    case V6_RECVERR: *v = o->recverr; return 0;
-    case V6_TCLASS: *v = o->tclass; return 0;
-    case V6_RECVTCLASS: *v = o->recvtclass; return 0;
-    case V6_RECVHOPLIMIT: *v = o->recvhops; return 0;
-    case V6_MTU: *v = 1500; return 0;
+    case V6_UNICAST_IF: *v = (int)lwip_htonl(o->unicast_if); return 0;
+    case V6_MTU: return get_mtu(s, v);
     default: return -ENOPROTOOPT;
     }
 }
@@ -170,9 +270,9 @@ int inet_getopt(struct socket *s, int level, int name, void *val, u32 *len)
     const struct inet_opts *o = inet_opts_of(s);
     int v, err;
     if (level == IPPROTO_IP)
-        err = get_ip(o, name, &v);
+        err = get_ip(s, o, name, &v);
     else if (level == IPV6_LEVEL && s->domain == K_AF_INET6)
-        err = get_ipv6(o, name, &v);
+        err = get_ipv6(s, o, name, &v);
     else
         return s->domain == K_AF_INET && level != 1 && level != s->protocol ? -EOPNOTSUPP : 1;
     if (err == 2) {                           // no IP options: an empty answer

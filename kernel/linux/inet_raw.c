@@ -70,6 +70,7 @@ int raw_sock_create(struct socket *s)
     if (s->type == K_SOCK_DGRAM)
         u->local.port = u->ping_id;
     s->ops = &raw_ops;
+    s->reuseaddr = true;
     return 0;
 }
 
@@ -140,7 +141,7 @@ static int send_locked(struct socket *s, struct udp_sock *u, struct pbuf *p, con
     if (u->hdrincl)
         raw_set_flags(u->raw, RAW_FLAGS_HDRINCL);
     bool v6 = IP_IS_V6(dst);
-    u->raw->ttl = c->ttl >= 0 ? (u8)c->ttl : ip_addr_ismulticast(dst) ? u->opt.mcast_ttl : v6 ? u->opt.v6hops : u->opt.ttl;
+    u->raw->ttl = c->ttl >= 0 ? (u8)c->ttl : ip_addr_ismulticast(dst) ? (v6 ? u->opt.mcast_hops : u->opt.mcast_ttl) : v6 ? u->opt.v6hops : u->opt.ttl;
     u->raw->tos = c->tos >= 0 ? (u8)c->tos : v6 ? u->opt.tclass : u->opt.tos;
     if (u->proto == ICMPV6) {
         u->raw->chksum_reqd = 1;
@@ -188,11 +189,22 @@ static int op_setopt(struct socket *s, int level, int name, const void *val, u32
     if (level == ICMPV6)
         return 0;                             // ICMP6_FILTER: everything passes
     if (level == 0 && name == IP_HDRINCL_) {
-        int err = sockopt_int(val, len, &v);
-        u->hdrincl = !err && v;
-        return err;
+        v = len ? *(const u8 *)val : 0;
+        if (len >= sizeof(v))
+            memcpy(&v, val, sizeof(v));
+        u->hdrincl = v != 0;
+        return 0;
     }
     return dgram_setopt(s, level, name, val, len);
+}
+
+static int op_getopt(struct socket *s, int level, int name, void *val, u32 *len)
+{
+    const struct udp_sock *u = s->priv;
+    if (level != 0 || name != IP_HDRINCL_)
+        return dgram_getopt(s, level, name, val, len);
+    sockopt_put_int(val, len, u->hdrincl);
+    return 0;
 }
 
 static const struct socket_ops raw_ops = {
@@ -204,7 +216,7 @@ static const struct socket_ops raw_ops = {
     .shutdown = dgram_shutdown,
     .poll = dgram_poll,
     .setopt = op_setopt,
-    .getopt = dgram_getopt,
+    .getopt = op_getopt,
     .ioctl = inet_ioctl,
     .changed = dgram_changed,
     .release = dgram_release,

@@ -34,6 +34,7 @@ struct tcp_sock *tcp_sock_alloc(unsigned flags)
     t->keep_cnt = 9;
     t->syncnt = 6;
     t->linger2 = 60;
+    t->quickack = true;
     list_push(&tcp_socks, &t->all_node);
     return t;
 }
@@ -50,6 +51,7 @@ int tcp_sock_create(struct socket *s)
     s->ops = &tcp_ops;
     s->rcvbuf = 131072;                       // net.ipv4.tcp_rmem and tcp_wmem, the middle values
     s->sndbuf = 16384;
+    t->opt.mcast_all = s->domain == K_AF_INET;
     ip_addr_set_any(s->domain == K_AF_INET6, &t->local.ip);
     return 0;
 }
@@ -159,6 +161,7 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
     struct tcp_sock *t = arg;
     (void)pcb;
     t->bytes_acked += len;
+    t->soft_error = 0;
     t->progress_ns = clock_mono_ns();
     if (t->nospace && tcp_sock_writable(t)) {
         t->nospace = false;
@@ -173,7 +176,7 @@ static int error_of(const struct tcp_sock *t, err_t err)
         return t->phase == TCP_CONNECTING ? ECONNREFUSED : t->fin_received ? EPIPE : ECONNRESET;
     if (err == ERR_CLSD)
         return 0;
-    return ETIMEDOUT;                         // ERR_ABRT: lwIP gave up sending
+    return t->soft_error ? t->soft_error : ETIMEDOUT;       // ERR_ABRT: lwIP gave up sending
 }
 
 // The pcb is gone already.

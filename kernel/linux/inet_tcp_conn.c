@@ -50,7 +50,7 @@ int tcp_bind_locked(struct socket *s, struct tcp_sock *t, struct inet_addr *a)
 {
     if (t->phase != TCP_IDLE || t->bound)
         return -EINVAL;
-    if (!t->opt.freebind && (!inet_is_local(&a->ip) || ip_addr_ismulticast(&a->ip)))
+    if (!t->opt.freebind && !t->opt.transparent && (!inet_is_local(&a->ip) || ip_addr_ismulticast(&a->ip)))
         return -EADDRNOTAVAIL;
     if (a->port && in_conflict(s, t, a))
         return -EADDRINUSE;

@@ -113,6 +113,15 @@ static int set_range(u32 *field, int v, int min, int max)
     return 0;
 }
 
+// Seconds as Linux keeps them: the sum of so many retransmission time-outs (net/ipv4/tcp.c: secs_to_retrans).
+static int in_retransmissions(int seconds)
+{
+    int sum = 0;
+    for (int timeout = 1; sum < seconds; timeout = MIN(timeout * 2, 120))
+        sum += timeout;
+    return sum;
+}
+
 static int set_tcp(struct tcp_sock *t, int name, int v)
 {
     switch (name) {
@@ -132,7 +141,7 @@ static int set_tcp(struct tcp_sock *t, int name, int v)
     case O_KEEPCNT: return set_range(&t->keep_cnt, v, 1, 127);
     case O_SYNCNT: return set_range(&t->syncnt, v, 1, 127);
     case O_LINGER2: t->linger2 = v; return 0;
-    case O_DEFER_ACCEPT: t->defer_accept = MAX(v, 0); return 0;
+    case O_DEFER_ACCEPT: t->defer_accept = in_retransmissions(v); return 0;
     case O_QUICKACK: t->quickack = v != 0; return 0;
     case O_USER_TIMEOUT: return v < 0 ? -EINVAL : set_range(&t->user_timeout, v, 0, 0x7fffffff);
     case O_FASTOPEN:                          // no cookies are given out: clients connect as always (RFC 7413, section 4.1)
@@ -147,7 +156,7 @@ static int set_tcp(struct tcp_sock *t, int name, int v)
     case O_WINDOW_CLAMP:
         if (v == 0 && t->phase != TCP_IDLE && t->phase != TCP_DEAD)
             return -EINVAL;
-        t->window_clamp = v ? MAX((u32)v, WINDOW_MIN) : 0;
+        t->window_clamp = v ? (u32)MAX(v, (int)WINDOW_MIN) : 0;
         tcp_window_apply(t);
         return 0;
     case O_NOTSENT_LOWAT:
@@ -260,7 +269,7 @@ static int get_tcp(const struct tcp_sock *t, int name, int *v)
     case O_SYNCNT: *v = (int)t->syncnt; return 0;
     case O_LINGER2: *v = t->linger2; return 0;
     case O_DEFER_ACCEPT: *v = t->defer_accept; return 0;
-    case O_QUICKACK: *v = 1; return 0;
+    case O_QUICKACK: *v = t->quickack; return 0;
     case O_USER_TIMEOUT: *v = (int)t->user_timeout; return 0;
     case O_WINDOW_CLAMP:
         *v = t->window_clamp || t->phase == TCP_IDLE || t->phase == TCP_LISTENING ? (int)t->window_clamp : (int)tcp_window_limit(t);

@@ -9,6 +9,10 @@
 #include "kmalloc.h"
 #include "lib.h"
 
+#include "../net/net_priv.h"
+
+#include <linux/in.h>
+
 #define UDPLITE 136
 enum { SEND_CSCOV = 10, RECV_CSCOV = 11 };      // linux/udp.h
 
@@ -86,7 +90,7 @@ static int bind_locked(struct socket *s, struct udp_sock *u, struct inet_addr *a
 {
     if (u->bound)
         return -EINVAL;
-    if (!u->opt.freebind && !inet_is_local(&a->ip))
+    if (!u->opt.freebind && !u->opt.transparent && !inet_is_local(&a->ip))
         return -EADDRNOTAVAIL;
     if (a->port && in_conflict(s, u, a))
         return -EADDRINUSE;
@@ -172,14 +176,31 @@ static void apply_options(struct udp_sock *u, const ip_addr_t *to, const struct 
     bool v6 = IP_IS_V6(to);
     pcb->tos = c->tos >= 0 ? (u8)c->tos : v6 ? u->opt.tclass : u->opt.tos;
     pcb->ttl = c->ttl >= 0 ? (u8)c->ttl : v6 ? u->opt.v6hops : u->opt.ttl;
-    udp_set_multicast_ttl(pcb, c->ttl >= 0 ? (u8)c->ttl : u->opt.mcast_ttl);
+    udp_set_multicast_ttl(pcb, c->ttl >= 0 ? (u8)c->ttl : v6 ? u->opt.mcast_hops : u->opt.mcast_ttl);
     u32 ifindex = c->ifindex ? c->ifindex : u->opt.mcast_if;
     struct netif *n = ifindex ? inet_netif(ifindex) : NULL;
-    if (u->opt.mcast_loop && inet_ifindex(n ? n : netif_default) != 1)     // on loopback everything comes back by itself
+    if ((v6 ? u->opt.mcast_loop6 : u->opt.mcast_loop) && inet_ifindex(n ? n : netif_default) != 1)     // on loopback everything comes back by itself
         udp_set_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
     else
         udp_clear_flags(pcb, UDP_FLAGS_MULTICAST_LOOP);
     udp_set_multicast_netif_index(pcb, n ? netif_get_index(n) : NETIF_NO_INDEX);
+}
+
+// IP_MTU_DISCOVER: a datagram that must not be cut has to fit (ip(7)). With IP_RECVERR the queue tells how much would.
+static int check_mtu(struct socket *s, struct udp_sock *u, const struct pbuf *p, const struct inet_addr *dst, const struct netif *n)
+{
+    bool v6 = IP_IS_V6_VAL(dst->ip);
+    u8 mode = v6 ? u->opt.mtu_discover6 : u->opt.mtu_discover;
+    bool whole = mode == IP_PMTUDISC_DO || mode == IP_PMTUDISC_PROBE || (v6 && u->opt.dontfrag);
+    u32 mtu = netdev_of((struct netif *)n) ? n->mtu : 65536;
+    if (!whole || p->tot_len + 8u + (v6 ? 40u : 20u) <= mtu)
+        return 0;
+    if (u->opt.recverr) {
+        struct icmp_report r = { .remote = *dst, .local = u->local, .err = EMSGSIZE, .info = mtu, .payload = p->payload, .len = p->len };
+        dgram_queue_error(u, &r);
+    }
+    s->error = 0;
+    return -EMSGSIZE;
 }
 
 static int send_locked(struct socket *s, struct udp_sock *u, struct pbuf *p, const struct inet_addr *to, const struct inet_control *c)
@@ -187,18 +208,20 @@ static int send_locked(struct socket *s, struct udp_sock *u, struct pbuf *p, con
     if (!to && !u->connected)
         return -EDESTADDRREQ;
     const struct inet_addr *dst = to ? to : &u->remote;
-    u32 ifindex = c->ifindex ? c->ifindex : ip_addr_ismulticast(&dst->ip) ? u->opt.mcast_if : 0;
+    u32 ifindex = c->ifindex ? c->ifindex : ip_addr_ismulticast(&dst->ip) ? u->opt.mcast_if : u->opt.unicast_if;
     struct netif *n = ifindex ? inet_netif(ifindex) : u->pcb->netif_idx ? netif_get_by_index(u->pcb->netif_idx) :
                       ip_route(&u->pcb->local_ip, &dst->ip);
     if (!n)
         return -ENETUNREACH;
     if (IP_IS_V4_VAL(dst->ip) && ip4_addr_isbroadcast(ip_2_ip4(&dst->ip), n) && !s->broadcast)
         return -EACCES;
+    int err = check_mtu(s, u, p, dst, n);
+    if (err)
+        return err;
     apply_options(u, &dst->ip, c);
-    int err;
     if (c->has_source)
         err = udp_sendto_if_src(u->pcb, p, &dst->ip, dst->port, n, &c->source);
-    else if (c->ifindex)
+    else if (c->ifindex || u->opt.unicast_if)
         err = udp_sendto_if(u->pcb, p, &dst->ip, dst->port, n);
     else
         err = udp_sendto(u->pcb, p, &dst->ip, dst->port);

@@ -70,6 +70,10 @@ static bool *flag_of(struct socket *s, int name)
     case SO_OOBINLINE: return &s->oobinline;
     case SO_PASSCRED: return &s->passcred;
     case SO_DONTROUTE: return &s->dontroute;
+    case SO_DEBUG: return &s->debug;
+    case SO_NO_CHECK: return &s->no_check;
+    case SO_RXQ_OVFL: return &s->rxq_ovfl;
+    case SO_SELECT_ERR_QUEUE: return &s->select_err_queue;
     case SO_TIMESTAMP_OLD: case SO_TIMESTAMP_NEW: return &s->timestamp;
     case SO_TIMESTAMPNS_OLD: case SO_TIMESTAMPNS_NEW: return &s->timestampns;
     default: return NULL;
@@ -123,7 +127,12 @@ int sockopt_set_generic(struct socket *s, int name, const void *val, u32 len)
     case SO_MARK:
         s->mark = (u32)v;
         return 0;
-    case SO_BUSY_POLL: case SO_INCOMING_CPU: case SO_NO_CHECK: case SO_RXQ_OVFL:
+    case SO_BUSY_POLL:
+        if (v < 0)
+            return -EINVAL;
+        s->busy_poll = (u32)v;
+        return 0;
+    case SO_INCOMING_CPU:                     // there is one
         return 0;
     case SO_TYPE: case SO_PROTOCOL: case SO_DOMAIN: case SO_ERROR: case SO_ACCEPTCONN:
     default:
@@ -152,6 +161,12 @@ static int get_sized(struct socket *s, int name, void *val, u32 *len)
     case SO_SNDTIMEO_OLD: case SO_SNDTIMEO_NEW:
         put_timeout(val, len, s->snd_timeout);
         return 0;
+    case SO_PEERCRED: {                       // of other families: nobody
+        const i32 nobody[3] = { 0, -1, -1 };
+        *len = MIN(*len, (u32)sizeof(nobody));
+        memcpy(val, nobody, *len);
+        return 0;
+    }
     case SO_COOKIE:
         if (*len < 8)
             return -EINVAL;
@@ -159,7 +174,9 @@ static int get_sized(struct socket *s, int name, void *val, u32 *len)
         memcpy(val, &s->cookie, 8);
         return 0;
     case SO_BINDTODEVICE:
-        *len = s->device[0] ? MIN(*len, (u32)strlen(s->device) + 1) : 0;
+        if (s->device[0] && *len < sizeof(s->device))
+            return -EINVAL;
+        *len = s->device[0] ? (u32)strlen(s->device) + 1 : 0;
         memcpy(val, s->device, *len);
         return 0;
     default:
@@ -183,7 +200,8 @@ int sockopt_get_generic(struct socket *s, int name, void *val, u32 *len)
     case SO_SNDLOWAT: v = 1; break;
     case SO_PRIORITY: v = (int)s->priority; break;
     case SO_MARK: v = (int)s->mark; break;
-    case SO_BUSY_POLL: case SO_INCOMING_CPU: case SO_NO_CHECK: case SO_RXQ_OVFL: v = 0; break;
+    case SO_BUSY_POLL: v = (int)s->busy_poll; break;
+    case SO_INCOMING_CPU: v = 0; break;
     default:
         if (!flag)
             return get_sized(s, name, val, len);
@@ -215,7 +233,7 @@ long sys_setsockopt(struct regs *r)
         if (!err && s->ops->changed)
             s->ops->changed(s);
     } else if (s) {
-        err = s->ops->setopt ? s->ops->setopt(s, level, name, val, n) : -ENOPROTOOPT;
+        err = s->ops->setopt ? s->ops->setopt(s, level, name, val, n) : -EOPNOTSUPP;
     }
     file_put(f);
     return err;
@@ -231,7 +249,7 @@ static long get_option(struct socket *s, int level, int name, uptr pval, uptr pl
         return -EINVAL;
     len = MIN(len, (u32)sizeof(val));
     memset(val, 0, sizeof(val));
-    int err = -ENOPROTOOPT;
+    int err = level == SOL ? -ENOPROTOOPT : -EOPNOTSUPP;
     if (s->ops->getopt)                       // the family first: SO_PEERCRED and the like are its own
         err = s->ops->getopt(s, level, name, val, &len);
     if (err == -ENOPROTOOPT && level == SOL)

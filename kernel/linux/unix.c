@@ -365,10 +365,28 @@ static u32 unix_poll(struct socket *s)
     return ev;
 }
 
+// unix(7): the peer's supplementary groups; whoever is connected here is this process.
+static int peer_groups(const struct unix_sock *u, void *val, u32 *len)
+{
+    const struct process *p = the_process;
+    u32 size = p->ngroups * (u32)sizeof(p->groups[0]);
+    if (!u->peer_cred.pid)
+        return -ENODATA;
+    if (*len < size)
+        return -ERANGE;
+    memcpy(val, p->groups, size);
+    *len = size;
+    return 0;
+}
+
 static int unix_getopt(struct socket *s, int level, int name, void *val, u32 *len)
 {
     struct unix_sock *u = sock_of(s);
-    if (level != 1 || name != SO_PEERCRED)      // SOL_SOCKET
+    if (level != 1)                             // SOL_SOCKET
+        return -EOPNOTSUPP;
+    if (name == SO_PEERGROUPS)
+        return peer_groups(u, val, len);
+    if (name != SO_PEERCRED)
         return -ENOPROTOOPT;
     *len = MIN(*len, (u32)sizeof(u->peer_cred));
     memcpy(val, &u->peer_cred, *len);
