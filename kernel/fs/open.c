@@ -86,6 +86,11 @@ struct file *anon_file(const struct file_ops *ops, void *priv, u32 flags, u32 mo
     return &a->f;
 }
 
+u64 anon_number(const struct file *f)
+{
+    return container_of(f, struct anon, f)->ino;
+}
+
 struct path *anon_path(struct file *f)
 {
     struct anon *a = container_of(f, struct anon, f);

@@ -55,6 +55,7 @@ i64 seek_nowhere(struct file *f, i64 off, int whence);     // for .seek of kinds
 struct file *file_get(struct file *f);
 void file_put(struct file *f);
 // An open file without a name: eventfd, epoll, socket, pipe ("anon_inode:[eventfd]", "socket:[7]", ... in /proc/self/fd). mode: S_IF* and permissions for fstat.
+u64 anon_number(const struct file *f);       // its inode's number; of a file made by anon_file() only
 struct file *anon_file(const struct file_ops *ops, void *priv, u32 flags, u32 mode, const char *name);
 
 // --- Inodes -----------------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ struct socket {
 // create: checks type and protocol, sets s->ops and s->priv. 0 or -EPROTONOSUPPORT, -ESOCKTNOSUPPORT, -ENOMEM, ...
 void socket_family_register(int domain, int (*create)(struct socket *s));
 
+u64 socket_inode(const struct socket *s);           // as fstat and /proc/self/fd have it; 0: no file yet
 struct socket *socket_from_file(struct file *f);    // NULL when it is none
 // The error to return now, negative, clearing it; 0: none.
 int socket_take_error(struct socket *s);

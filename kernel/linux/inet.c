@@ -191,6 +191,8 @@ u32 inet_ip6_flags(const struct netif *n, int i)
     u8 state = netif_ip6_addr_state(n, i);
     if (!ip6_addr_isvalid(state) && !ip6_addr_istentative(state))
         return ~0u;
+    if (!netdev_of((struct netif *)n))
+        return PERMANENT;
     return (netif_ip6_addr_isstatic(n, i) ? (u32)PERMANENT : 0) | (ip6_addr_istentative(state) ? (u32)TENTATIVE : 0) |
            (ip6_addr_isvalid(state) && !ip6_addr_ispreferred(state) ? (u32)DEPRECATED : 0);
 }

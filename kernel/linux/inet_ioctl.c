@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interface ioctls (netdevice(7)) and SIOCINQ, SIOCOUTQ.
 #include "inet.h"
+#include "inet_config.h"
 #include "inet_tcp.h"
 
 #include "lwip/priv/tcp_priv.h"
@@ -58,7 +59,7 @@ static void put_addr(struct ifreq_k *r, u32 addr)
     r->sa.addr = addr;
 }
 
-static int fill(struct netif *n, u32 cmd, struct ifreq_k *r)
+static long fill(struct netif *n, u32 cmd, struct ifreq_k *r)
 {
     struct netdev *d = netdev_of(n);
     switch (cmd) {
@@ -71,10 +72,12 @@ static int fill(struct netif *n, u32 cmd, struct ifreq_k *r)
     case SIOCGIFNETMASK: put_addr(r, netif_ip4_netmask(n)->addr); return 0;
     case SIOCGIFBRDADDR: put_addr(r, d ? netif_ip4_addr(n)->addr | ~netif_ip4_netmask(n)->addr : 0); return 0;
     case SIOCGIFDSTADDR: put_addr(r, netif_ip4_addr(n)->addr); return 0;
-    case SIOCGIFMTU: r->num = d ? d->mtu : 65536; return 0;
+    case SIOCGIFMTU: r->num = d ? n->mtu : 65536; return 0;
     case SIOCGIFMETRIC: r->num = 0; return 0;
     case SIOCGIFINDEX: r->num = (i32)inet_ifindex(n); return 0;
     case SIOCGIFTXQLEN: r->num = 1000; return 0;
+    case SIOCGIFMAP: memset(r->raw, 0, sizeof(r->raw)); return 0;
+    case SIOCETHTOOL: case SIOCGMIIPHY: case SIOCGMIIREG: return -EOPNOTSUPP;
     case SIOCGIFHWADDR:
         memset(r->raw, 0, 24);
         r->hw.family = d ? 1 : 772;           // ARPHRD_ETHER, ARPHRD_LOOPBACK
@@ -82,7 +85,9 @@ static int fill(struct netif *n, u32 cmd, struct ifreq_k *r)
             memcpy(r->hw.data, d->mac, 6);
         return 0;
     default:
-        return -ENOTTY;
+        return cmd == SIOCSIFMTU || cmd == SIOCSIFTXQLEN || cmd == SIOCSIFMETRIC ? inet_ifset(n, cmd, 0, (u32)r->num) :
+               cmd == SIOCSIFFLAGS ? inet_ifset(n, cmd, 0, (u16)r->flags) :
+               cmd == SIOCSIFADDR || cmd == SIOCSIFNETMASK || cmd == SIOCSIFBRDADDR ? inet_ifset(n, cmd, r->sa.family, r->sa.addr) : -ENOTTY;
     }
 }
 
@@ -154,12 +159,27 @@ u8 inet_device(const struct socket *s)
     return n ? netif_get_index(n) : NETIF_NO_INDEX;
 }
 
+static long change_route(u32 cmd, uptr arg)
+{
+    struct rtentry_k r;
+    char name[16] = "";
+    if (copy_from_user(&r, arg, sizeof(r)) || (r.dev && copy_from_user(name, r.dev, sizeof(name) - 1)))
+        return -EFAULT;
+    net_lock();
+    struct netif *n = r.dev ? by_name(name) : NULL;
+    long err = r.dev && !n ? -ENODEV : inet_route_ioctl(n, cmd == SIOCADDRT, &r);
+    net_unlock();
+    return err;
+}
+
 long netdev_ioctl(u32 cmd, uptr arg)
 {
     struct ifreq_k r;
     net_need();
     if (cmd == SIOCGIFCONF)
         return if_conf(arg);
+    if (cmd == SIOCADDRT || cmd == SIOCDELRT)
+        return change_route(cmd, arg);
     if (copy_from_user(&r, arg, sizeof(r)))
         return -EFAULT;
     r.name[15] = 0;

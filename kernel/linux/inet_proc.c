@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/net/{dev,tcp,tcp6,udp,udp6,route,if_inet6,sockstat} (proc(5)), and the limits programs look up under /proc/sys/net.
+// /proc/net/{dev,tcp,tcp6,udp,udp6,raw,raw6,arp,route,if_inet6,sockstat} (proc(5)), and the limits programs look up under /proc/sys/net.
 #include "inet.h"
 
+#include "lwip/etharp.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/udp.h"
 
@@ -39,19 +40,32 @@ static void put_ip(struct seqbuf *s, const ip_addr_t *a, u16 port, bool six)
     seq_printf(s, "%08X%08X%08X%08X:%04X ", w[0], w[1], w[2], w[3], port);
 }
 
-static void put_line(struct seqbuf *s, u32 i, const struct inet_addr *l, const struct inet_addr *r, bool six, u8 state, u32 tx, u32 rx,
-                     u64 ino)
+// What the tables of sockets have in common (Linux: get_tcp4_sock, udp4_format_sock). Lines end in blanks up to a fixed width.
+struct line {
+    const struct inet_addr *local, *remote;
+    const struct socket *s;
+    u32 n, tx, rx, drops;
+    u8 state;
+    bool six, tcp, wide;        // wide: UDP's column of numbers
+};
+
+static void put_line(struct seqbuf *s, const struct line *l)
 {
-    seq_printf(s, "%4u: ", i);
-    put_ip(s, &l->ip, l->port, six);
-    put_ip(s, &r->ip, r->port, six);
-    seq_printf(s, "%02X %08X:%08X 00:00000000 00000000 %5u %8d %lu 1 0000000000000000 100 0 0 10 0\n", state, tx, rx, 0, 0, ino);
+    seq_printf(s, l->wide ? "%5u: " : "%4u: ", l->n);
+    put_ip(s, &l->local->ip, l->local->port, l->six);
+    put_ip(s, &l->remote->ip, l->remote->port, l->six);
+    seq_printf(s, "%02X %08X:%08X 00:00000000 00000000 %5u %8d %lu ", l->state, l->tx, l->rx, 0, 0, l->s ? socket_inode(l->s) : 0);
+    if (l->tcp)
+        seq_printf(s, "1 0000000000000000 100 0 0 10 0%s\n", l->six ? "" : "                      ");
+    else
+        seq_printf(s, "2 0000000000000000 %u%s\n", l->drops, l->six ? "" : "           ");
 }
 
-static void header(struct seqbuf *s, bool six)
+static void header(struct seqbuf *s, bool six, bool tcp, bool wide)
 {
-    seq_printf(s, "  sl  local_address %s remote_address%s st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
-               six ? "                        " : "", six ? "                        " : "");
+    seq_printf(s, "%s  sl  local_address %srem%s_address   %sst tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode%s%s\n", wide && !six ? " " : "",
+               six ? "                        " : "", six ? "ote" : "", six ? "                     " : "", tcp ? "" : " ref pointer drops",
+               six ? "" : tcp ? "                                                     " : "");
 }
 
 static u8 tcp_state(const struct tcp_sock *t)
@@ -64,32 +78,59 @@ static u8 tcp_state(const struct tcp_sock *t)
 static void show_tcp_of(struct seqbuf *s, bool six)
 {
     u32 i = 0;
-    header(s, six);
+    header(s, six, true, false);
     for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next) {
         struct tcp_sock *t = list_entry(n, struct tcp_sock, all_node);
         if (!t->s || (t->s->domain == K_AF_INET6) != six || t->phase == TCP_IDLE)
             continue;
         u32 tx = t->pcb && t->phase == TCP_CONNECTED ? t->snd_total - MIN(t->snd_total, t->pcb->snd_buf) : 0;
         struct inet_addr none = { .port = 0 }, *r = t->phase == TCP_LISTENING ? &none : &t->remote;
-        put_line(s, i++, &t->local, r, six, tcp_state(t), tx, t->phase == TCP_LISTENING ? t->nr_accept : t->rx_bytes, t->s->cookie);
+        struct line l = { .local = &t->local, .remote = r, .s = t->s, .n = i++, .tx = tx, .six = six, .tcp = true, .state = tcp_state(t),
+                          .rx = t->phase == TCP_LISTENING ? t->nr_accept : t->rx_bytes };
+        put_line(s, &l);
     }
 }
 
-static void show_udp_of(struct seqbuf *s, bool six)
+static void show_dgram_of(struct seqbuf *s, bool six, bool raw)
 {
     u32 i = 0;
-    header(s, six);
+    header(s, six, false, !raw);
     for (struct list *n = udp_socks.next; n != &udp_socks; n = n->next) {
         struct udp_sock *u = list_entry(n, struct udp_sock, all_node);
-        if (u->pcb && (u->s->domain == K_AF_INET6) == six && u->local.port)
-            put_line(s, i++, &u->local, &u->remote, six, u->connected ? 1 : 7, 0, u->queued, u->s->cookie);
+        bool shown = raw ? u->raw && u->s->type == K_SOCK_RAW : u->pcb && u->local.port;
+        if (!shown || (u->s->domain == K_AF_INET6) != six)
+            continue;
+        struct inet_addr local = { u->local.ip, raw ? u->proto : u->local.port };
+        struct line l = { .local = &local, .remote = &u->remote, .s = u->s, .n = raw ? u->proto : i++, .rx = u->queued, .six = six,
+                          .state = u->connected ? 1 : 7, .drops = (u32)u->drops, .wide = !raw };
+        put_line(s, &l);
     }
 }
 
 static void show_tcp(struct seqbuf *s) { show_tcp_of(s, false); }
 static void show_tcp6(struct seqbuf *s) { show_tcp_of(s, true); }
-static void show_udp(struct seqbuf *s) { show_udp_of(s, false); }
-static void show_udp6(struct seqbuf *s) { show_udp_of(s, true); }
+static void show_udp(struct seqbuf *s) { show_dgram_of(s, false, false); }
+static void show_udp6(struct seqbuf *s) { show_dgram_of(s, true, false); }
+static void show_raw(struct seqbuf *s) { show_dgram_of(s, false, true); }
+static void show_raw6(struct seqbuf *s) { show_dgram_of(s, true, true); }
+
+static void show_arp(struct seqbuf *s)
+{
+    seq_printf(s, "IP address       HW type     Flags       HW address            Mask     Device\n");
+    for (size_t i = 0; i < ARP_TABLE_SIZE; i++) {
+        ip4_addr_t *ip;
+        struct netif *n;
+        struct eth_addr *m;
+        char text[16], name[16];
+        if (!etharp_get_entry(i, &ip, &n, &m))
+            continue;
+        const u8 *b = (const u8 *)&ip->addr;
+        snprintf(text, sizeof(text), "%u.%u.%u.%u", b[0], b[1], b[2], b[3]);
+        inet_ifname(n, name);
+        seq_printf(s, "%-16s 0x%-10x0x%-10x%02x:%02x:%02x:%02x:%02x:%02x     *        %s\n", text, 1, 2, m->addr[0], m->addr[1], m->addr[2],
+                   m->addr[3], m->addr[4], m->addr[5], name);
+    }
+}
 
 static void show_route(struct seqbuf *s)
 {
@@ -113,12 +154,13 @@ static void show_if_inet6(struct seqbuf *s)
         for (int i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
             const ip6_addr_t *a = netif_ip6_addr(n, i);
             bool lo = !netdev_of(n);
-            if (!ip6_addr_isvalid(netif_ip6_addr_state(n, i)))
+            u32 flags = inet_ip6_flags(n, i);
+            if (flags == ~0u)
                 continue;
             for (int k = 0; k < 4; k++)
                 seq_printf(s, "%08x", lwip_htonl(a->addr[k]));
             seq_printf(s, " %02x %02x %02x %02x %8s\n", inet_ifindex(n), lo ? 128 : 64,
-                       lo ? 0x10 : ip6_addr_islinklocal(a) ? 0x20 : 0, 0x80, name);
+                       lo ? 0x10 : ip6_addr_islinklocal(a) ? 0x20 : 0, (u8)flags, name);
         }
     }
 }
@@ -150,6 +192,7 @@ void inet_proc_init(void)
 {
     static const struct { const char *path; void (*show)(struct seqbuf *); } files[] = {
         { "/proc/net/dev", show_dev }, { "/proc/net/tcp", show_tcp }, { "/proc/net/tcp6", show_tcp6 }, { "/proc/net/udp", show_udp }, { "/proc/net/udp6", show_udp6 },
+        { "/proc/net/raw", show_raw }, { "/proc/net/raw6", show_raw6 }, { "/proc/net/arp", show_arp },
         { "/proc/net/route", show_route }, { "/proc/net/if_inet6", show_if_inet6 }, { "/proc/net/sockstat", show_sockstat },
         { "/proc/sys/net/core/somaxconn", show_somaxconn }, { "/proc/sys/net/ipv4/ip_local_port_range", show_port_range },
         { "/proc/sys/net/core/rmem_max", show_buffer_max }, { "/proc/sys/net/core/wmem_max", show_buffer_max },

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// NETLINK_ROUTE (rtnetlink(7)), as far as getifaddrs, if_nameindex and their like in glibc, musl and Go go: interfaces,
-// addresses and routes are told, nothing can be changed.
-#include "inet.h"
+// AF_NETLINK, of which NETLINK_ROUTE (netlink(7), rtnetlink(7)): sockets, messages, groups.
+#include "netlink.h"
 
 #include "errno.h"
 #include "kmalloc.h"
 #include "lib.h"
+#include "page.h"
 #include "process.h"
 
 #include "../net/net_priv.h"
-
-#include <linux/if_addr.h>
-#include <linux/if_link.h>
-#include <linux/rtnetlink.h>
+#include "inet_config.h"
 
 #define PART_MAX 3584u                        // of one datagram: readers with a page of room must not lose any
 #define REQUEST_MAX 4096u
+#define SOL_NETLINK_ 270
+#define NR_GROUPS 32u                         // of RTNLGRP_*, those that a bit mask can name
 
 struct nl_part {
     struct list node;
@@ -23,26 +22,12 @@ struct nl_part {
     u8 data[];
 };
 
-struct nl_sock {
-    struct socket *s;
-    u32 port, groups;
-    struct list queue;                        // struct nl_part.node
-};
-
-// The answer under construction.
-struct nl_out {
-    struct nl_sock *n;
-    struct nl_part *part;
-    struct nlmsghdr *msg;                     // the message being written, in part
-    u32 seq;
-    int err;
-};
-
 struct nl_addr {
     u16 family, pad;
     u32 pid, groups;
 };
 
+static struct list netlink_socks = LIST_INIT(netlink_socks);         // net_lock
 static const struct socket_ops netlink_ops;
 
 static int create(struct socket *s)
@@ -59,6 +44,9 @@ static int create(struct socket *s)
     list_init(&n->queue);
     s->priv = n;
     s->ops = &netlink_ops;
+    net_lock();
+    list_push(&netlink_socks, &n->node);
+    net_unlock();
     return 0;
 }
 
@@ -67,23 +55,25 @@ void netlink_init(void)
     socket_family_register(K_AF_NETLINK, create);
 }
 
-// --- Building answers -----------------------------------------------------------------------------------------------------
+// --- Building messages ------------------------------------------------------------------------------------------------------
 
 static void flush(struct nl_out *o)
 {
-    if (o->part && o->part->len)
+    if (o->part && o->part->len) {
         list_push(&o->n->queue, &o->part->node);
-    else
+        o->n->queued += o->part->len;
+    } else {
         kfree(o->part);
+    }
     o->part = NULL;
 }
 
-static void *begin(struct nl_out *o, u16 type, u16 flags, u32 body)
+void *nl_begin(struct nl_out *o, u16 type, u32 body)
 {
-    if (o->part && o->part->len > PART_MAX - 512)
+    if (o->part && o->part->len + NLMSG_HDRLEN + body > PART_MAX - 768)
         flush(o);
     if (!o->part) {
-        o->part = kzalloc(sizeof(*o->part) + PART_MAX);
+        o->part = kmalloc(sizeof(*o->part) + PART_MAX, PA_ATOMIC | PA_ZERO);
         if (!o->part) {
             o->err = -ENOBUFS;
             return NULL;
@@ -92,13 +82,13 @@ static void *begin(struct nl_out *o, u16 type, u16 flags, u32 body)
     o->msg = (struct nlmsghdr *)(o->part->data + o->part->len);
     o->msg->nlmsg_len = (u32)(NLMSG_HDRLEN + body);
     o->msg->nlmsg_type = type;
-    o->msg->nlmsg_flags = flags;
+    o->msg->nlmsg_flags = o->flags;
     o->msg->nlmsg_seq = o->seq;
     o->msg->nlmsg_pid = o->n->port;
     return o->msg + 1;
 }
 
-static void attr(struct nl_out *o, u16 type, const void *data, u32 len)
+void nl_attr(struct nl_out *o, u16 type, const void *data, u32 len)
 {
     u32 at = NLMSG_ALIGN(o->msg->nlmsg_len);
     if (o->part->len + at + RTA_SPACE(len) > PART_MAX)
@@ -110,190 +100,95 @@ static void attr(struct nl_out *o, u16 type, const void *data, u32 len)
     o->msg->nlmsg_len = at + (u32)RTA_LENGTH(len);
 }
 
-static void attr_u32(struct nl_out *o, u16 type, u32 v) { attr(o, type, &v, sizeof(v)); }
+void nl_attr_u32(struct nl_out *o, u16 type, u32 v) { nl_attr(o, type, &v, sizeof(v)); }
+void nl_attr_u8(struct nl_out *o, u16 type, u8 v) { nl_attr(o, type, &v, sizeof(v)); }
 
-static void end(struct nl_out *o)
+struct rtattr *nl_nest(struct nl_out *o, u16 type)
 {
-    o->part->len += NLMSG_ALIGN(o->msg->nlmsg_len);
+    u32 at = NLMSG_ALIGN(o->msg->nlmsg_len);
+    nl_attr(o, type, "", 0);
+    return o->msg->nlmsg_len > at ? (struct rtattr *)((u8 *)o->msg + at) : NULL;
 }
 
-static void put_stats(struct nl_out *o, const struct netdev *d)
+void nl_nest_end(struct nl_out *o, struct rtattr *a)
 {
-    struct rtnl_link_stats64 st;
-    memset(&st, 0, sizeof(st));
-    if (d) {
-        st.rx_packets = d->rx_packets;
-        st.tx_packets = d->tx_packets;
-        st.rx_bytes = d->rx_bytes;
-        st.tx_bytes = d->tx_bytes;
-        st.rx_dropped = d->rx_dropped;
-        st.tx_dropped = d->tx_dropped;
+    if (a)
+        a->rta_len = (u16)(o->msg->nlmsg_len - (u32)((u8 *)a - (u8 *)o->msg));
+}
+
+void nl_end(struct nl_out *o)
+{
+    o->msg->nlmsg_len = NLMSG_ALIGN(o->msg->nlmsg_len);
+    o->part->len += o->msg->nlmsg_len;
+}
+
+const void *nl_find(const struct nlmsghdr *h, u32 body, u16 type, u32 len)
+{
+    u32 at = (u32)NLMSG_LENGTH(NLMSG_ALIGN(body));
+    while (at + sizeof(struct rtattr) <= h->nlmsg_len) {
+        const struct rtattr *a = (const struct rtattr *)((const u8 *)h + at);
+        if (a->rta_len < sizeof(*a) || a->rta_len > h->nlmsg_len - at)
+            break;
+        if ((a->rta_type & 0x3fff) == type && RTA_PAYLOAD(a) >= len)         // NLA_TYPE_MASK
+            return RTA_DATA(a);
+        at += RTA_ALIGN(a->rta_len);
     }
-    attr(o, IFLA_STATS64, &st, sizeof(st));
+    return NULL;
 }
 
-static void put_link(struct nl_out *o, struct netif *n, u16 flags)
-{
-    static const u8 broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff }, none[6];
-    struct netdev *d = netdev_of(n);
-    struct ifinfomsg *m = begin(o, RTM_NEWLINK, flags, sizeof(*m));
-    char name[16];
-    if (!m)
-        return;
-    m->ifi_type = d ? 1 : 772;
-    m->ifi_index = (int)inet_ifindex(n);
-    m->ifi_flags = inet_ifflags(n) | (netif_is_link_up(n) ? 0x10000 : 0);   // IFF_LOWER_UP
-    inet_ifname(n, name);
-    attr(o, IFLA_IFNAME, name, (u32)strlen(name) + 1);
-    attr_u32(o, IFLA_TXQLEN, 1000);
-    attr(o, IFLA_OPERSTATE, d ? "\6" : "\0", 1);          // RFC 2863: up; unknown for loopback
-    attr_u32(o, IFLA_MTU, d ? d->mtu : 65536);
-    attr(o, IFLA_ADDRESS, d ? d->mac : none, 6);
-    attr(o, IFLA_BROADCAST, d ? broadcast : none, 6);
-    put_stats(o, d);
-    end(o);
-}
+u8 nl_prefix_length(u32 mask) { return mask ? (u8)(32 - __builtin_ctz(lwip_ntohl(mask))) : 0; }
 
-static u8 prefix_length(u32 mask) { return mask ? (u8)(32 - __builtin_ctz(lwip_ntohl(mask))) : 0; }
-
-static void put_addr4(struct nl_out *o, struct netif *n)
-{
-    u32 addr = netif_ip4_addr(n)->addr, mask = netif_ip4_netmask(n)->addr;
-    bool lo = !netdev_of(n);
-    struct ifaddrmsg *m = addr ? begin(o, RTM_NEWADDR, NLM_F_MULTI, sizeof(*m)) : NULL;
-    char name[16];
-    if (!m)
-        return;
-    m->ifa_family = K_AF_INET;
-    m->ifa_prefixlen = prefix_length(mask);
-    m->ifa_flags = IFA_F_PERMANENT;
-    m->ifa_scope = lo ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
-    m->ifa_index = inet_ifindex(n);
-    attr(o, IFA_ADDRESS, &addr, 4);
-    attr(o, IFA_LOCAL, &addr, 4);
-    if (!lo)
-        attr_u32(o, IFA_BROADCAST, addr | ~mask);
-    inet_ifname(n, name);
-    attr(o, IFA_LABEL, name, (u32)strlen(name) + 1);
-    attr_u32(o, IFA_FLAGS, IFA_F_PERMANENT);
-    end(o);
-}
-
-static void put_addr6(struct nl_out *o, struct netif *n, int i)
-{
-    u32 flags = inet_ip6_flags(n, i);
-    if (flags == ~0u)
-        return;
-    const ip6_addr_t *a = netif_ip6_addr(n, i);
-    struct ifaddrmsg *m = begin(o, RTM_NEWADDR, NLM_F_MULTI, sizeof(*m));
-    if (!m)
-        return;
-    bool lo = !netdev_of(n);
-    m->ifa_family = K_AF_INET6;
-    m->ifa_prefixlen = lo ? 128 : 64;
-    m->ifa_flags = (u8)flags;
-    m->ifa_scope = lo ? RT_SCOPE_HOST : ip6_addr_islinklocal(a) ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-    m->ifa_index = inet_ifindex(n);
-    attr(o, IFA_ADDRESS, a->addr, 16);
-    attr_u32(o, IFA_FLAGS, flags);
-    end(o);
-}
-
-static struct rtmsg *route_begin(struct nl_out *o, u8 prefix, u8 scope)
-{
-    struct rtmsg *m = begin(o, RTM_NEWROUTE, NLM_F_MULTI, sizeof(*m));
-    if (!m)
-        return NULL;
-    m->rtm_family = K_AF_INET;
-    m->rtm_dst_len = prefix;
-    m->rtm_table = RT_TABLE_MAIN;
-    m->rtm_protocol = RTPROT_BOOT;
-    m->rtm_scope = scope;
-    m->rtm_type = RTN_UNICAST;
-    attr_u32(o, RTA_TABLE, RT_TABLE_MAIN);
-    return m;
-}
-
-static void put_routes(struct nl_out *o, struct netif *n)
-{
-    u32 addr = netif_ip4_addr(n)->addr, mask = netif_ip4_netmask(n)->addr, gw = netif_ip4_gw(n)->addr;
-    if (!netdev_of(n) || !addr)
-        return;
-    if (gw && n == netif_default && route_begin(o, 0, RT_SCOPE_UNIVERSE)) {
-        attr_u32(o, RTA_GATEWAY, gw);
-        attr_u32(o, RTA_OIF, inet_ifindex(n));
-        end(o);
-    }
-    if (route_begin(o, prefix_length(mask), RT_SCOPE_LINK)) {
-        attr_u32(o, RTA_DST, addr & mask);
-        attr_u32(o, RTA_PREFSRC, addr);
-        attr_u32(o, RTA_OIF, inet_ifindex(n));
-        end(o);
-    }
-}
-
+// NLMSG_ERROR, which also acknowledges (err 0). Without NETLINK_CAP_ACK an error quotes the whole request.
 static void put_error(struct nl_out *o, const struct nlmsghdr *req, int err)
 {
-    struct nlmsgerr *e = begin(o, NLMSG_ERROR, 0, sizeof(*e));
+    bool whole = err && !(o->n->options & BIT(NETLINK_CAP_ACK)) && req->nlmsg_len <= PART_MAX - 1024;
+    u32 more = whole ? req->nlmsg_len - (u32)sizeof(*req) : 0;
+    o->flags = whole || !err ? 0 : NLM_F_CAPPED;
+    if (!err && (o->n->options & BIT(NETLINK_CAP_ACK)))
+        o->flags = NLM_F_CAPPED;
+    struct nlmsgerr *e = nl_begin(o, NLMSG_ERROR, (u32)sizeof(*e) + more);
     if (!e)
         return;
     e->error = err;
-    e->msg = *req;
-    end(o);
+    memcpy(&e->msg, req, sizeof(e->msg) + more);
+    nl_end(o);
 }
 
 static void put_done(struct nl_out *o)
 {
     flush(o);
-    int *code = begin(o, NLMSG_DONE, NLM_F_MULTI, sizeof(*code));
+    int *code = nl_begin(o, NLMSG_DONE, sizeof(*code));
     if (code)
-        end(o);
+        nl_end(o);
 }
 
 // --- Requests ---------------------------------------------------------------------------------------------------------------
 
-static void dump_one(struct nl_out *o, u16 type, u8 family, struct netif *n)
+// 0, or -errno: told in an NLMSG_ERROR (Linux: rtnetlink_rcv_msg).
+static int serve(struct nl_out *o, const struct nlmsghdr *h)
 {
-    if (type == RTM_GETLINK)
-        put_link(o, n, NLM_F_MULTI);
-    if (type == RTM_GETADDR && family != K_AF_INET6)
-        put_addr4(o, n);
-    for (int i = 0; type == RTM_GETADDR && family != K_AF_INET && i < LWIP_IPV6_NUM_ADDRESSES; i++)
-        put_addr6(o, n, i);
-    if (type == RTM_GETROUTE && family != K_AF_INET6)
-        put_routes(o, n);
-}
-
-static void get_link(struct nl_out *o, const struct nlmsghdr *h)
-{
-    const struct ifinfomsg *m = NLMSG_DATA(h);
-    struct netif *n = NULL;
-    if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(*m)))
-        n = inet_netif((u32)m->ifi_index);
-    if (n)
-        put_link(o, n, 0);
-    else
-        put_error(o, h, -ENODEV);
+    u32 kind = h->nlmsg_type & 3;             // 0 new, 1 delete, 2 get, 3 set: linux/rtnetlink.h
+    if (h->nlmsg_type < RTM_BASE)
+        return 0;
+    if (h->nlmsg_type > RTM_MAX)
+        return -EOPNOTSUPP;
+    if (h->nlmsg_len < NLMSG_LENGTH(sizeof(struct rtgenmsg)))
+        return 0;
+    if (kind != 2)
+        return current_process()->euid ? -EPERM : nl_change(h);
+    return h->nlmsg_flags & NLM_F_DUMP ? nl_dump(o, h, o->n->options & BIT(NETLINK_GET_STRICT_CHK)) : nl_get(o, h);
 }
 
 static void answer(struct nl_out *o, const struct nlmsghdr *h)
 {
-    bool known = h->nlmsg_type == RTM_GETLINK || h->nlmsg_type == RTM_GETADDR || h->nlmsg_type == RTM_GETROUTE;
+    bool dump = h->nlmsg_type >= RTM_BASE && (h->nlmsg_type & 3) == 2 && (h->nlmsg_flags & NLM_F_DUMP);
     o->seq = h->nlmsg_seq;
-    if (known && (h->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP) {
-        const struct rtgenmsg *g = NLMSG_DATA(h);
-        u8 family = h->nlmsg_len > NLMSG_HDRLEN ? g->rtgen_family : 0;
-        for (u32 i = 1; i < 64; i++) {
-            struct netif *n = inet_netif(i);
-            if (n)
-                dump_one(o, h->nlmsg_type, family, n);
-        }
+    o->flags = dump ? NLM_F_MULTI : 0;
+    int err = serve(o, h);
+    if (dump && !err)
         put_done(o);
-    } else if (h->nlmsg_type == RTM_GETLINK) {
-        get_link(o, h);
-    } else if (h->nlmsg_type >= RTM_BASE || (h->nlmsg_flags & NLM_F_ACK)) {
-        put_error(o, h, h->nlmsg_type < RTM_BASE ? 0 : known ? -EOPNOTSUPP : -EPERM);
-    }
+    else if (err || (h->nlmsg_flags & NLM_F_ACK))
+        put_error(o, h, err);
     flush(o);
 }
 
@@ -329,15 +224,88 @@ static ssize_t op_send(struct socket *s, struct msg *m, u32 flags)
     return o.err ? o.err : (ssize_t)len;
 }
 
-static bool can_recv(struct socket *s) { return !list_empty(&((struct nl_sock *)s->priv)->queue); }
+// --- Groups -----------------------------------------------------------------------------------------------------------------
+
+// Something changed: everybody in `group` (RTNLGRP_*) gets what `put` writes. A full queue loses it and says so, as on Linux.
+static void tell(u32 group, void (*put)(struct nl_out *o, const void *arg), const void *arg)
+{
+    for (struct list *l = netlink_socks.next; l != &netlink_socks; l = l->next) {
+        struct nl_sock *n = list_entry(l, struct nl_sock, node);
+        struct nl_out o = { .n = n };
+        u32 port = n->port;
+        if (!(n->groups & BIT(group - 1)))
+            continue;
+        if (n->queued > n->s->rcvbuf / 2) {
+            n->s->error = ENOBUFS;
+        } else {
+            n->port = 0;                      // from the kernel, to nobody in particular
+            put(&o, arg);
+            flush(&o);
+            n->port = port;
+        }
+        waitq_wake(&n->s->wq, POLL_IN | POLL_RDNORM);
+    }
+}
+
+struct address_change {
+    struct netif *n;
+    u32 addr, mask;
+    const ip6_addr_t *addr6;
+    u32 flags;
+    u16 type;
+};
+
+static void link_changed(struct nl_out *o, const void *arg) { nl_put_link(o, (struct netif *)arg, RTM_NEWLINK); }
+
+static void address4(struct nl_out *o, const void *arg)
+{
+    const struct address_change *c = arg;
+    nl_put_addr4(o, c->n, c->addr, c->mask, c->type);
+}
+
+static void address6(struct nl_out *o, const void *arg)
+{
+    const struct address_change *c = arg;
+    nl_put_addr6(o, c->n, c->addr6, c->flags, c->type);
+}
+
+void inet_link_changed(struct netif *n) { tell(RTNLGRP_LINK, link_changed, n); }
+
+void inet_address4_changed(struct netif *n, u32 addr, u32 mask, bool added)
+{
+    struct address_change c = { .n = n, .addr = addr, .mask = mask, .type = added ? RTM_NEWADDR : RTM_DELADDR };
+    if (!addr)
+        return;
+    tell(RTNLGRP_IPV4_IFADDR, address4, &c);
+}
+
+void inet_address6_changed(struct netif *n, const ip6_addr_t *a, u32 flags, bool added)
+{
+    struct address_change c = { .n = n, .addr6 = a, .flags = flags, .type = added ? RTM_NEWADDR : RTM_DELADDR };
+    tell(RTNLGRP_IPV6_IFADDR, address6, &c);
+}
+
+// --- The socket -------------------------------------------------------------------------------------------------------------
+
+static bool can_recv(struct socket *s) { return s->error || !list_empty(&((struct nl_sock *)s->priv)->queue); }
 
 static ssize_t op_recv(struct socket *s, struct msg *m, u32 flags)
 {
     struct nl_sock *n = s->priv;
-    int err = socket_wait(s, can_recv, s->rcv_timeout, flags & K_MSG_DONTWAIT);
-    if (err)
-        return err;
-    struct nl_part *p = list_entry(list_pop(&n->queue), struct nl_part, node);
+    struct list *l;
+    do {
+        int err = socket_wait(s, can_recv, s->rcv_timeout, flags & K_MSG_DONTWAIT);
+        if (err)
+            return err;
+        if (s->error)
+            return socket_take_error(s);
+        net_lock();
+        l = list_pop(&n->queue);
+        if (l)
+            n->queued -= list_entry(l, struct nl_part, node)->len;
+        net_unlock();
+    } while (!l);
+    struct nl_part *p = list_entry(l, struct nl_part, node);
     u32 len = p->len, copy = (u32)MIN((u64)len, m->it->left);
     bool fault = iter_put(m->it, p->data, copy) < copy;
     struct nl_addr *a = (struct nl_addr *)&m->addr;
@@ -346,10 +314,14 @@ static ssize_t op_recv(struct socket *s, struct msg *m, u32 flags)
     m->addr_len = sizeof(*a);
     if (copy < len)
         m->out_flags |= K_MSG_TRUNC;
-    if (flags & K_MSG_PEEK)
+    net_lock();
+    if (flags & K_MSG_PEEK) {
         list_unshift(&n->queue, &p->node);
-    else
+        n->queued += len;
+    } else {
         kfree(p);
+    }
+    net_unlock();
     return fault ? -EFAULT : flags & K_MSG_TRUNC ? (ssize_t)len : (ssize_t)copy;
 }
 
@@ -359,16 +331,22 @@ static int op_bind(struct socket *s, const struct sockaddr_buf *sa, u32 len)
     const struct nl_addr *a = (const struct nl_addr *)sa;
     if (len < sizeof(*a) || a->family != K_AF_NETLINK)
         return -EINVAL;
-    n->port = a->pid ? a->pid : (u32)current_process()->pid;
+    if (n->port && a->pid && a->pid != n->port)
+        return -EINVAL;
+    n->port = a->pid ? a->pid : n->port ? n->port : (u32)current_process()->pid;
     n->groups = a->groups;
     return 0;
 }
 
 static int op_connect(struct socket *s, const struct sockaddr_buf *sa, u32 len, bool nonblock)
 {
-    (void)s;
+    struct nl_sock *n = s->priv;
     (void)nonblock;
-    return len >= sizeof(struct nl_addr) && sa->family == K_AF_NETLINK ? 0 : -EINVAL;
+    if (len < sizeof(struct nl_addr) || sa->family != K_AF_NETLINK)
+        return -EINVAL;
+    if (!n->port)
+        n->port = (u32)current_process()->pid;
+    return 0;
 }
 
 static int op_getname(struct socket *s, struct sockaddr_buf *sa, bool peer)
@@ -384,24 +362,65 @@ static int op_getname(struct socket *s, struct sockaddr_buf *sa, bool peer)
 
 static u32 op_poll(struct socket *s)
 {
-    return POLL_OUT | POLL_WRNORM | (can_recv(s) ? POLL_IN | POLL_RDNORM : 0);
+    return POLL_OUT | POLL_WRNORM | (can_recv(s) ? POLL_IN | POLL_RDNORM : 0) | (s->error ? POLL_ERR : 0);
+}
+
+static bool is_switch(int name)
+{
+    return name == NETLINK_PKTINFO || name == NETLINK_BROADCAST_ERROR || name == NETLINK_NO_ENOBUFS ||
+           name == NETLINK_LISTEN_ALL_NSID || name == NETLINK_CAP_ACK || name == NETLINK_EXT_ACK || name == NETLINK_GET_STRICT_CHK;
 }
 
 static int op_setopt(struct socket *s, int level, int name, const void *val, u32 len)
 {
-    (void)s;
-    (void)name;
-    (void)val;
-    (void)len;
-    return level == 270 ? 0 : -ENOPROTOOPT;   // SOL_NETLINK: membership and the like; there are no notifications to miss
+    struct nl_sock *n = s->priv;
+    u32 v = 0;
+    if (level != SOL_NETLINK_)
+        return -ENOPROTOOPT;
+    if (len >= sizeof(v))
+        memcpy(&v, val, sizeof(v));
+    if (name == NETLINK_ADD_MEMBERSHIP || name == NETLINK_DROP_MEMBERSHIP) {
+        if (v == 0 || v > RTNLGRP_MAX)
+            return -EINVAL;
+        if (v <= NR_GROUPS && name == NETLINK_ADD_MEMBERSHIP)
+            n->groups |= (u32)BIT(v - 1);
+        else if (v <= NR_GROUPS)
+            n->groups &= ~(u32)BIT(v - 1);
+        return 0;
+    }
+    if (!is_switch(name))
+        return -ENOPROTOOPT;
+    n->options = v ? n->options | (u32)BIT(name) : n->options & ~(u32)BIT(name);
+    return 0;
+}
+
+static int op_getopt(struct socket *s, int level, int name, void *val, u32 *len)
+{
+    const struct nl_sock *n = s->priv;
+    if (level != SOL_NETLINK_)
+        return -ENOPROTOOPT;
+    if (name == NETLINK_LIST_MEMBERSHIPS) {
+        *len = MIN(*len, 4u);
+        memcpy(val, &n->groups, *len);
+        return 0;
+    }
+    if (!is_switch(name))
+        return -ENOPROTOOPT;
+    if (*len < sizeof(int))
+        return -EINVAL;
+    sockopt_put_int(val, len, (n->options & BIT(name)) != 0);
+    return 0;
 }
 
 static void op_release(struct socket *s)
 {
     struct nl_sock *n = s->priv;
     struct list *e;
+    net_lock();
+    list_remove(&n->node);
     while ((e = list_pop(&n->queue)))
         kfree(list_entry(e, struct nl_part, node));
+    net_unlock();
     kfree(n);
 }
 
@@ -413,5 +432,6 @@ static const struct socket_ops netlink_ops = {
     .recv = op_recv,
     .poll = op_poll,
     .setopt = op_setopt,
+    .getopt = op_getopt,
     .release = op_release,
 };

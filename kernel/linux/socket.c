@@ -99,6 +99,8 @@ static int socket_install(struct socket *s, int flags)
     return fd;
 }
 
+u64 socket_inode(const struct socket *s) { return s->file ? anon_number(s->file) : 0; }
+
 struct socket *socket_from_file(struct file *f)
 {
     return f->ops == &socket_file_ops ? f->priv : NULL;

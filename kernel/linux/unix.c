@@ -412,4 +412,5 @@ static const struct socket_ops unix_ops = {
 void unix_init(void)
 {
     socket_family_register(K_AF_UNIX, unix_create);
+    unix_proc_init();
 }

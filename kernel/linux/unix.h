@@ -100,6 +100,7 @@ void unix_put_cred(struct msg *m, const struct unix_cred *c);
 void unix_put_control(struct socket *s, struct msg *m, struct unix_msg *x, u32 flags);
 ssize_t unix_send(struct socket *s, struct msg *m, u32 flags);
 ssize_t unix_recv(struct socket *s, struct msg *m, u32 flags);
+void unix_proc_init(void);      // unix_proc.c
 // unix_gc.c
 extern u32 unix_inflight;
 u32 unix_count_inflight(const struct unix_files *f);

@@ -128,6 +128,8 @@ static void add_netif(struct netdev *d)
         return;
     }
     d->netif = n;
+    if (inet_netif_changed)
+        netif_set_status_callback(n, inet_netif_changed);
     netif_set_link_up(n);
     netif_set_up(n);
     netif_create_ip6_linklocal_address(n, 1);

@@ -14,6 +14,8 @@ struct netdev *netdev_of(struct netif *n); // NULL for loopback
 void net_random_init(void);
 void net_reclaim(void);                    // frees what the devices have sent
 
+// Something about an interface may have changed: its flags, its addresses (linux/inet_config.c).
+void inet_netif_changed(struct netif *n) WEAK;
 // ICMP errors, for the sockets they concern (linux/inet_error.c).
 struct icmp_report;
 void inet_icmp_error(const struct icmp_report *r) WEAK;
