@@ -70,7 +70,7 @@ NOISE = (
     (r"@if\d+", ""), (r" link-netnsid \d+", ""), (r"qdisc \w+", "qdisc Q"), (r"\b(state) (?:UNKNOWN|UP|DOWN)\b(?=.*loopback)", r"\1 S"),
     (r"(?<=[RT]X )(packets|bytes):.*", r"\1"), (r"[RT]X bytes.*", ""), (r" tentative", ""), (r" nodad", ""), (r' ?"link_index":\d+,', ""), (r"collisions:\d+", "collisions"),
     (r"txqueuelen:\d+", "txqueuelen"), (r"[ \t]+$", ""), (r"LOWERLAYERDOWN|DOWN", "DOWN"), (r"NO-CARRIER,|,M-DOWN", ""), (r" (?:proto \w+|noprefixroute)", ""),
-    (r'"link_netnsid":\d+,', ""), (r"^(eth0|lo) +(?=\w)", r"\1 "), (r"\b(?:40|c0)(?= +eth0)", "80"), (r"\S*/changes:", "/changes:"),
+    (r'"link_netnsid":\d+,|"qdisc":"\w+",', ""), (r"^(eth0|lo) +(?=\w)", r"\1 "), (r"\b(?:40|c0)(?= +eth0)", "80"), (r"\S*/changes:", "/changes:"),
     ("Error: ipv4: Address already assigned.", "RTNETLINK answers: File exists"),
     ("Error: ipv4: Address not found.", "RTNETLINK answers: Cannot assign requested address"),
     ("Error: Nexthop has invalid gateway.", "RTNETLINK answers: Network is unreachable"),
