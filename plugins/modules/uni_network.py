@@ -66,7 +66,9 @@ options:
     description: Whether the network has a name server.
     type: bool
   vxlan:
-    description: Spans the network over several hosts. Give each host another O(ip_range) of one O(subnet).
+    description:
+      - Spans the network over several hosts. Give each host another O(gateway) and another O(ip_range) of one
+        O(subnet); without an C(ip_range) such a network is refused, for two hosts would hand out the same addresses.
     type: dict
     suboptions:
       id:
@@ -85,6 +87,13 @@ options:
         description: UDP port.
         type: int
         default: 4789
+      gateways:
+        description:
+          - The gateways (O(gateway)) that the other hosts have in the network. They are asked for names that this host
+            does not know, so that VMs find each other by name across hosts.
+        type: list
+        elements: str
+        default: []
   labels:
     description: Labels. They replace those that are there.
     type: dict
@@ -135,6 +144,7 @@ VXLAN = {
     "remotes": {"type": "list", "elements": "str", "default": []},
     "local": {"type": "str"},
     "port": {"type": "int", "default": 4789},
+    "gateways": {"type": "list", "elements": "str", "default": []},
 }
 
 

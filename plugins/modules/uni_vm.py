@@ -40,9 +40,18 @@ options:
     default: started
   image:
     description:
-      - The image - a name with an optional tag, an id or a digest. It must be on the host, see M(uni.engine.uni_image).
+      - The image - a name with an optional tag, an id or a digest. See M(uni.engine.uni_image), and O(pull).
       - Needed when the VM does not exist.
     type: str
+  pull:
+    description:
+      - V(missing) - an image that is not on the host is pulled, where its name begins with its registry.
+      - V(always) - its registry is asked each time, and a VM whose image is another one by now is made anew.
+      - V(never) - it must be on the host.
+      - Credentials are those of M(uni.engine.uni_registry).
+    type: str
+    choices: [missing, always, never]
+    default: missing
   command:
     description: The program and its first arguments, in place of the image's entrypoint.
     type: list
@@ -56,6 +65,12 @@ options:
       - Environment variables, added to the image's. Values that are not text must be quoted.
       - They reach the guest through a file of mode 0600 and never through QEMU's command line.
     type: dict
+  env_file:
+    description:
+      - Files on the managed host with lines C(NAME=VALUE), taken as they are; empty lines and those that begin with
+        C(#) count for nothing. A later file, and O(env), have the last word.
+    type: list
+    elements: path
   workdir:
     description: The working directory of the program.
     type: str
@@ -156,10 +171,22 @@ options:
     description: How many console logs are kept.
     type: int
   disk_bps:
-    description: Bytes per second of each disk.
+    description: Bytes per second that each disk moves, such as V(20M); 0 for no limit.
+    type: str
+  disk_read_bps:
+    description: Bytes per second that each disk reads. It excludes O(disk_bps).
+    type: str
+  disk_write_bps:
+    description: Bytes per second that each disk writes. It excludes O(disk_bps).
     type: str
   disk_iops:
-    description: Operations per second of each disk.
+    description: Operations per second of each disk; 0 for no limit.
+    type: int
+  disk_read_iops:
+    description: Reads per second of each disk. It excludes O(disk_iops).
+    type: int
+  disk_write_iops:
+    description: Writes per second of each disk. It excludes O(disk_iops).
     type: int
   net_in_bps:
     description: Bytes per second that each of its interfaces on managed networks receives, such as V(2M); 0 for none.
@@ -220,6 +247,7 @@ options:
         it has ended (V(exited)).
       - With V(exited), a program that ended with a failing status fails the task.
     type: str
+    aliases: [wait_for]
     choices: [running, ready, exited]
     default: running
   wait_timeout:
@@ -241,6 +269,16 @@ EXAMPLES = r"""
     env:
       GREETING: hello
     restart_policy: on-failure
+
+- name: Run what a registry has, and no faster than its neighbors bear
+  uni.engine.uni_vm:
+    name: worker
+    image: registry.example.org/team/worker:1
+    pull: always
+    env_file: [/etc/worker.env]
+    disk_read_bps: 20M
+    disk_write_iops: 200
+    limits: {cpu: 0.5, memory: 256M}
 
 - name: Run something to its end
   uni.engine.uni_vm:
@@ -294,9 +332,9 @@ from ansible_collections.uni.engine.plugins.module_utils.ansible_glue import (
     root_of,
     run_module,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import GuestError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import GuestError, NotFoundError
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ensure
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import FIELDS
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import STATES, VmSpec
 
@@ -307,7 +345,7 @@ TYPES: dict[str, dict[str, Any]] = {
         "command", "args", "ports", "dns", "dns_search", "volumes", "tmpfs")},
     **{name: {"type": "dict"} for name in ("env", "extra_hosts", "labels", "limits")},
     **{name: {"type": "bool"} for name in ("read_only", "tty", "trace", "auto_remove", "rng", "debug")},
-    **{name: {"type": "int"} for name in ("cpus", "log_max_files", "disk_iops")},
+    **{name: {"type": "int"} for name in ("cpus", "log_max_files", "disk_iops", "disk_read_iops", "disk_write_iops")},
     "networks": {"type": "list", "elements": "raw"},
     "secrets": {"type": "list", "elements": "dict", "no_log": True},
     "health_check": {"type": "raw"},
@@ -323,9 +361,12 @@ def work(module: Any) -> dict[str, Any]:
     """Do what the task says and return its result."""
     params, root = module.params, root_of(module)
     timeout = parse_duration(params["wait_timeout"], what="wait_timeout")
-    spec = VmSpec.parse(params["name"], {name: params[name] for name in FIELDS})
-    result = api.ensure(root, spec, params["state"], check=module.check_mode, recreate=params["recreate"],
-                        comparisons=params["comparisons"], timeout=timeout)
+    options = {name: params[name] for name in FIELDS}
+    if params["env_file"]:
+        options["env"] = {**environment(params["env_file"]), **(params["env"] or {})}
+    spec = VmSpec.parse(params["name"], options)
+    result = bring(root, spec, params["state"], params["pull"], check=module.check_mode, recreate=params["recreate"],
+                   comparisons=params["comparisons"], timeout=timeout)
     values: dict[str, Any] = {"vm": result.vm or {}}
     started = any(action.kind in STARTING for action in result.plan.actions)
     if started and not module.check_mode and params["wait"] != "running":
@@ -333,8 +374,30 @@ def work(module: Any) -> dict[str, Any]:
     return plan_result(result.plan, **values)
 
 
+def environment(paths: list[str]) -> dict[str, str]:
+    """The variables of the files; a name without a value has none here, for a task has no shell."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.environment import passed_on, read_files
+
+    return passed_on(read_files(paths), {})
+
+
+def bring(root: Any, spec: VmSpec, state: str, pull: str, **options: Any) -> ensure.VmResult:
+    """Ensure the state. What pulling needs is only read where something may have to be pulled."""
+    try:
+        if pull != "always":
+            return ensure.ensure(root, spec, state, **options)
+    except NotFoundError as error:
+        if pull == "never" or error.code != "image.not_found":
+            raise
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.pulling import ensure_vm
+
+    return ensure_vm(root, spec, state, pull=pull, **options)
+
+
 def wait(module: Any, root: Any, timeout: float) -> dict[str, Any]:
     """Wait for what the task says; the VM afterwards, and its console when it has ended."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+
     name, event = module.params["name"], module.params["wait"]
     if event == "ready":
         api.wait_for(root, name, "ready", timeout=timeout)
@@ -356,7 +419,10 @@ def main() -> None:
             **{name: TYPES.get(name, {"type": "str"}) for name in FIELDS},
             "recreate": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
             "comparisons": {"type": "dict"},
-            "wait": {"type": "str", "choices": ["running", "ready", "exited"], "default": "running"},
+            "pull": {"type": "str", "choices": ["missing", "always", "never"], "default": "missing"},
+            "env_file": {"type": "list", "elements": "path"},
+            "wait": {"type": "str", "aliases": ["wait_for"], "choices": ["running", "ready", "exited"],
+                     "default": "running"},
             "wait_timeout": {"type": "str", "default": "60s"},
         },
         work,

@@ -2,7 +2,8 @@
 // Without arguments: serve "hello PEER" over TCP and UDP, IPv4 and IPv6, on port 80. With arguments, a client:
 //   ADDRESS PORT            connect and print what comes     udp ADDRESS PORT    send a datagram, print the answer
 //   send ADDRESS PORT BYTES connect and send that much       resolve NAME        print the addresses of a name
-//   addresses               print the addresses of every interface
+//   addresses               print the addresses of every interface, and its MTU
+//   sink                    say "listening", take connections on port 80 and read them to their end
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -106,13 +108,39 @@ static int addresses(void)
             continue;
         show(text, found->ifa_addr);
         printf("%s=%s ", found->ifa_name, text);
+        struct ifreq request = { 0 };
+        int sock = socket(AF_INET, SOCK_DGRAM, 0);
+        strncpy(request.ifr_name, found->ifa_name, sizeof request.ifr_name - 1);
+        if (found->ifa_addr->sa_family == AF_INET && !ioctl(sock, SIOCGIFMTU, &request))
+            printf("%s.mtu=%d ", found->ifa_name, request.ifr_mtu);
+        close(sock);
     }
     puts("");
     return 0;
 }
 
+static int offer(int family, int type);
+
+// Until somebody ends it.
+static int sink(void)
+{
+    static char data[65536];
+    int sock = offer(AF_INET, SOCK_STREAM);
+
+    puts("listening");
+    fflush(stdout);
+    for (;;) {
+        int connection = accept(sock, 0, 0);
+        while (read(connection, data, sizeof data) > 0)
+            ;
+        close(connection);
+    }
+}
+
 static int client(int argc, char **argv)
 {
+    if (!strcmp(argv[1], "sink"))
+        return sink();
     if (!strcmp(argv[1], "resolve"))
         return resolve(argv[2]);
     if (!strcmp(argv[1], "addresses"))

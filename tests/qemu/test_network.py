@@ -154,11 +154,11 @@ def test_many_at_once_leave_nothing(net: Host) -> None:
 
 
 def test_a_network_over_two_hosts(net: Host, disk: Path) -> None:
-    """VXLAN: a server on this host, a client in another network namespace with a root of its own."""
+    """VXLAN: a server here; a client in another network namespace, with a root of its own, finds it by its name."""
     far = Host(net.path / "far")
     (net.path / "far").mkdir()
     script = net.path / "far.py"
-    common = {"subnet": "10.50.0.0/24", "host_access": True}
+    common = {"subnet": "10.50.0.0/24"}
     spec = {"id": 7, "port": 4789}
     subprocess.run(["ip", "link", "add", "wire", "type", "veth", "peer", "name", "eriw"], check=True)
     holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
@@ -168,15 +168,20 @@ def test_a_network_over_two_hosts(net: Host, disk: Path) -> None:
         subprocess.run(["ip", "address", "add", "192.0.2.1/24", "dev", "wire"], check=True)
         subprocess.run(["ip", "link", "set", "wire", "up"], check=True)
         networks.ensure_present(net.root, NetworkSpec.parse("wide", {
-            **common, "ip_range": "10.50.0.64/26", "vxlan": {**spec, "local": "192.0.2.1", "remotes": ["192.0.2.2"]}}))
-        address = start(net, disk, "web", "wide")
+            **common, "ip_range": "10.50.0.64/26",
+            "vxlan": {**spec, "local": "192.0.2.1", "remotes": ["192.0.2.2"], "gateways": ["10.50.0.2"]}}))
+        start(net, disk, "web", "wide")
+        api.run(net.root, server(disk, "sink", "sink", networks=["wide"], health_check={"test": "log:listening"}))
+        api.wait_for(net.root, "sink", "healthy", timeout=60)
         script.write_text(FAR.format(collections=str(COLLECTIONS), root=str(far.root.path), options={
             **common, "gateway": "10.50.0.2", "ip_range": "10.50.0.128/26",
-            "vxlan": {**spec, "local": "192.0.2.2", "remotes": ["192.0.2.1"]}},
-            values=dict(server(disk, "client", address, "80", networks=["wide"]).values)))
+            "vxlan": {**spec, "local": "192.0.2.2", "remotes": ["192.0.2.1"], "gateways": ["10.50.0.1"]}},
+            asks=[dict(server(disk, "client", *words, networks=["wide"]).values)
+                  for words in (("web", "80"), ("send", "sink", "80", "200000"), ("resolve", "nobody"))]))
         done = subprocess.run(["nsenter", f"--net=/proc/{holder.pid}/ns/net", sys.executable, script], text=True,
                               capture_output=True, timeout=120, check=False, env={**os.environ, "UNI_ACCEL": "tcg"})
-        assert done.stdout.strip().endswith("hello 10.50.0.128"), done
+        answer, moved, nobody = done.stdout.strip().splitlines()
+        assert answer == "hello 10.50.0.128" and moved == "sent" and nobody == "no such name", done
     finally:
         holder.kill()
         holder.wait()
@@ -196,12 +201,12 @@ for command in ("link set lo up", "address add 192.0.2.2/24 dev eriw", "link set
     subprocess.run(["ip", *command.split()], check=True)
 root = Root(Path({root!r}))
 networks.ensure_present(root, NetworkSpec.parse("wide", {options!r}))
-api.run(root, VmSpec("client", {values!r}))
-api.wait(root, "client", timeout=60)
-text = b"".join(line.raw() for line in api.logs(root, "client")).decode()
-api.remove(root, "client", force=True)
+for values in {asks!r}:
+    api.run(root, VmSpec("client", values))
+    api.wait(root, "client", timeout=60)
+    print(b"".join(line.raw() for line in api.logs(root, "client")).decode().strip().splitlines()[-1])
+    api.remove(root, "client", force=True)
 networks.ensure_absent(root, "wide")
-print(text)
 """
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui, show
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
 
@@ -23,6 +24,13 @@ def network_create_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--isolated", action="store_true", default=None, help="its VMs do not reach each other")
     parser.add_argument("--host-access", action="store_true", default=None, help="its VMs reach services of the host")
     parser.add_argument("--no-dns", action="store_false", default=None, dest="dns", help="no name server")
+    vxlan = parser.add_argument_group("a network over several hosts (VXLAN); give each host an --ip-range of its own")
+    vxlan.add_argument("--vxlan-id", type=int, metavar="N", help="its identifier, the same on all hosts")
+    vxlan.add_argument("--vxlan-remote", action="append", metavar="ADDRESS", help="another host (repeats)")
+    vxlan.add_argument("--vxlan-local", metavar="ADDRESS", help="this host's address on the way there")
+    vxlan.add_argument("--vxlan-gateway", action="append", metavar="ADDRESS",
+                       help="another host's gateway in the network, which is asked for names (repeats)")
+    vxlan.add_argument("--vxlan-port", type=int, metavar="PORT", help="UDP port (default: 4789)")
     parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="a label (repeats)")
 
 
@@ -31,7 +39,13 @@ def network_create(args: argparse.Namespace, ui: Ui) -> int:
     keys = ("subnet", "gateway", "ip_range", "subnet6", "gateway6", "masquerade6", "mtu",
             "internal", "isolated", "host_access", "dns")
     options = {key: getattr(args, key) for key in keys}
-    result = api.ensure_present(ui.root, NetworkSpec.parse(args.name, {**options, "labels": args.label}))
+    vxlan = {key: getattr(args, f"vxlan_{key}") for key in ("id", "local", "port")}
+    vxlan = {key: value for key, value in {**vxlan, "remotes": args.vxlan_remote,
+             "gateways": args.vxlan_gateway}.items() if value is not None}
+    if vxlan and "id" not in vxlan:
+        raise UsageError("--vxlan-* needs --vxlan-id", code="cli.usage", hint="any number, the same on all hosts")
+    options.update(labels=args.label, vxlan=vxlan or None)
+    result = api.ensure_present(ui.root, NetworkSpec.parse(args.name, options))
     data = result.network.to_dict() if result.network else {}
     ui.line({**data, "changed": result.changed}, args.name)
     return 0

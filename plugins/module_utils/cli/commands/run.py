@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.cli.output import Ui
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import StateError, UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import NotFoundError, StateError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
@@ -102,6 +102,15 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "--network", action="append", metavar="NET", help="none, user, a network or tap:IFACE (repeats)"
     )
     parser.add_argument("--ip", metavar="ADDRESS", help="its address in the (one) network")
+    parser.add_argument("--ip6", metavar="ADDRESS", help="its IPv6 address in the (one) network")
+    parser.add_argument("--mac", metavar="ADDRESS", help="its MAC address in the (one) network")
+    parser.add_argument("--network-alias", action="append", metavar="NAME",
+                        help="another name of it in the (one) network (repeats)")
+    parser.add_argument("--dns", action="append", metavar="ADDRESS", help="a name server (repeats)")
+    parser.add_argument("--dns-search", action="append", metavar="DOMAIN", help="a search domain (repeats)")
+    parser.add_argument("--add-host", action="append", metavar="NAME:ADDRESS", help="a line of /etc/hosts (repeats)")
+    parser.add_argument("--secret", action="append", metavar="NAME=FILE",
+                        help="a file that the program finds as /run/secrets/NAME (repeats)")
     parser.add_argument("--hostname", help="its host name")
     parser.add_argument("--workdir", "-w", metavar="DIR", help="its working directory")
     parser.add_argument("--user", "-u", metavar="UID[:GID]", help="who the program runs as")
@@ -111,13 +120,32 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--health-check", metavar="CHECK", help="tcp:PORT, http:PORT:/path, log:PATTERN or ready")
     parser.add_argument("--restart", metavar="POLICY[:N]", help="no, on-failure[:N], always or unless-stopped")
     parser.add_argument("--stop-timeout", metavar="DURATION", help="how long it may take to end (default: 30s)")
+    parser.add_argument("--stop-signal", metavar="SIGNAL", help="what asks it to end (default: the image's, else TERM)")
     parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="a label (repeats)")
+    parser.add_argument("--pull", choices=("missing", "always", "never"), default="missing",
+                        help="ask the image's registry (default: missing, where the name says which)")
+    parser.add_argument("--kernel-args", metavar="WORDS", help="more words for the kernel's command line")
     parser.add_argument("--kernel", metavar="KERNEL", help="default, image, a version or a path")
     parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), help="the accelerator (default: auto)")
     parser.add_argument("--machine", choices=("microvm", "q35", "pc"), help="the machine type (default: microvm)")
     parser.add_argument("--trace", action="store_true", default=None, help="print every system call on the console")
     parser.add_argument("--read-only", action="store_true", default=None, help="mount the root file system read-only")
     parser.add_argument("--hardening", choices=("default", "required"), help="required: refuse to run with less")
+    _limit_arguments(parser)
+
+
+def _limit_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits")
+    group.add_argument("--limit", action="append", metavar="NAME=VALUE",
+                       help="what it may use of the host: cpu, cpu_weight, memory, pids, io_* (repeats)")
+    group.add_argument("--cpu-pin", metavar="CPUS", help="CPUs of the host that it may use, such as 0-2,5")
+    for way, verb in (("", "move"), ("read-", "read"), ("write-", "write")):
+        group.add_argument(f"--disk-{way}bps", metavar="SIZE", help=f"what each of its disks may {verb} a second")
+        group.add_argument(f"--disk-{way}iops", type=int, metavar="N", help=f"how often each may {verb} a second")
+    group.add_argument("--net-in-bps", metavar="SIZE", help="what it may receive a second (managed networks)")
+    group.add_argument("--net-out-bps", metavar="SIZE", help="what it may send a second (managed networks)")
+    group.add_argument("--log-max-size", metavar="SIZE", help="size at which its console log is rotated")
+    group.add_argument("--log-max-files", type=int, metavar="N", help="console logs that are kept")
 
 
 def run(args: argparse.Namespace, ui: Ui) -> int:
@@ -129,7 +157,7 @@ def run(args: argparse.Namespace, ui: Ui) -> int:
     options["image"] = _image(args, root, ui)
     # With --attach this command removes the VM itself, after it has asked for the exit status.
     options["auto_remove"] = True if args.rm and not args.attach else None
-    vm = _create(root, args.name, options)
+    vm = _create(root, args.name, options, args.pull)
     if not args.attach:
         ui.line(vm, vm["id"])
         return 0
@@ -140,9 +168,9 @@ def run(args: argparse.Namespace, ui: Ui) -> int:
             api.remove(root, vm["id"], force=True)
 
 
-def _create(root: Root, name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+def _create(root: Root, name: str | None, options: dict[str, Any], pull: str) -> dict[str, Any]:
     if name is not None:
-        return api.run(root, VmSpec.parse(name, options))
+        return _pull_and_run(root, VmSpec.parse(name, options), pull)
     import secrets
 
     taken = {vm["name"] for vm in api.list_vms(root, everything=True)}
@@ -152,18 +180,31 @@ def _create(root: Root, name: str | None, options: dict[str, Any]) -> dict[str, 
             break
     else:
         made_up = f"vm-{secrets.token_hex(4)}"
-    return api.run(root, VmSpec.parse(made_up, options))
+    return _pull_and_run(root, VmSpec.parse(made_up, options), pull)
+
+
+def _pull_and_run(root: Root, spec: VmSpec, policy: str) -> dict[str, Any]:
+    """Run it; what pulling needs is only imported where something may have to be pulled."""
+    try:
+        if policy != "always":
+            return api.run(root, spec)
+    except NotFoundError as error:
+        if policy == "never" or error.code != "image.not_found":
+            raise
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms.pulling import names_registry
+
+        if not names_registry(str(spec.values["image"])):
+            raise
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.pulling import fetch
+
+    fetch(root, str(spec.values["image"]))
+    return api.run(root, spec)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The VM's fields that the command line sets; None is not set."""
     import shlex
 
-    networks: list[Any] | None = args.network
-    if args.ip is not None:
-        if len(networks or ()) != 1:
-            raise UsageError("--ip needs exactly one --network", code="cli.usage")
-        networks = [{"name": (networks or [""])[0], "ip": args.ip}]
     options = {
         name: getattr(args, name)
         for name in (
@@ -182,12 +223,30 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             "read_only",
             "hardening",
             "tty",
+            "dns",
+            "dns_search",
+            "stop_signal",
+            "kernel_args",
+            "cpu_pin",
+            "disk_bps",
+            "disk_read_bps",
+            "disk_write_bps",
+            "disk_iops",
+            "disk_read_iops",
+            "disk_write_iops",
+            "net_in_bps",
+            "net_out_bps",
+            "log_max_size",
+            "log_max_files",
         )
     }
     options.update(
         ports=args.publish,
         volumes=args.volume,
-        networks=networks,
+        networks=_networks(args),
+        extra_hosts=args.add_host,
+        secrets=_secrets(args.secret),
+        limits=None if args.limit is None else dict(_pair("--limit", word) for word in args.limit),
         restart_policy=args.restart,
         labels=args.label,
         env=_environment(args) or None,
@@ -197,24 +256,34 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _environment(args: argparse.Namespace) -> dict[str, str]:
-    from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error
-    from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_env
+def _networks(args: argparse.Namespace) -> list[Any] | None:
+    """The networks; what is said about its interface belongs to the only one."""
+    details = {"ip": args.ip, "ip6": args.ip6, "mac": args.mac, "aliases": args.network_alias}
+    given = {key: value for key, value in details.items() if value is not None}
+    networks: list[Any] | None = args.network
+    if given and len(networks or ()) != 1:
+        option = "network-alias" if "aliases" in given else next(iter(given))
+        raise UsageError(f"--{option} needs exactly one --network", code="cli.usage")
+    return [{"name": (networks or [""])[0], **given}] if given else networks
 
-    words = []
-    for path in args.env_file:
-        try:
-            lines = path.read_text().splitlines()
-        except OSError as error:
-            raise host_error(error, path, "read") from error
-        words += [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    words += args.env
-    # As with docker: a name alone passes this shell's value on, and nothing when it has none.
-    parse_env(word if "=" in word else f"{word}=" for word in words)  # a name that cannot be one is refused, set or not
-    words = [
-        word if "=" in word else f"{word}={os.environ[word]}" for word in words if "=" in word or word in os.environ
-    ]
-    return dict(parse_env(words))
+
+def _pair(option: str, word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not key or not equals:
+        raise UsageError(f"{option} {word!r} is not NAME=VALUE", code="cli.usage")
+    return key, value
+
+
+def _secrets(words: list[str] | None) -> list[dict[str, str]] | None:
+    if words is None:
+        return None
+    return [{"name": name, "src": os.path.abspath(path)} for name, path in (_pair("--secret", word) for word in words)]
+
+
+def _environment(args: argparse.Namespace) -> dict[str, str]:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.environment import passed_on, read_files
+
+    return passed_on([*read_files(args.env_file), *args.env], os.environ)
 
 
 def _image(args: argparse.Namespace, root: Root, ui: Ui) -> str:

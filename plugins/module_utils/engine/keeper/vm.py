@@ -159,13 +159,17 @@ class Vm:
 
     def reload(self) -> None:
         """Take changed launch records into use; what concerns QEMU's start counts from the next start."""
+        before = self.one("health")
         self.records = read_records(f"{self.directory.path}/launch")
         self.log.limit = int(self.one("log_size", "10485760"))
         self.log.files = int(self.one("log_files", "3"))
-        if self.health is not None:
-            self.health.close()
-            self.health = None
-            self._start_health()
+        if self.one("health") != before:  # a check that is the same goes on: the VM stays as healthy as it was
+            if self.health is not None:
+                self.health.close()
+                self.health = None
+            self.fields["health"] = "null"
+            if self.pid >= 0 and (self.fields.get("ready") == "true" or not self.control.spoken):
+                self._start_health()
         self.record()
 
     @staticmethod

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,14 +17,13 @@ NAMES = ("qemu",)
 
 @dataclass(frozen=True)
 class Disk:
-    """A block device: a qcow2 overlay on a raw ``base``, or a raw file. Rates are per second, 0 means no limit."""
+    """A block device: a qcow2 overlay on a raw ``base``, or a raw file. ``limits``: see :mod:`..vms.disklimits`."""
 
     path: Path
     base: Path | None = None
     read_only: bool = False
     serial: str = ""
-    bytes_per_second: int = 0
-    operations_per_second: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError, UsageError
@@ -159,13 +159,12 @@ class _Line:
             node.update(driver="qcow2", backing={"driver": "raw", "read-only": True, "file": base})
         if not disk.read_only:
             node["discard"] = file["discard"] = "unmap"
-        options = f"drive={name},werror=report,rerror=report" + (f",serial={disk.serial}" if disk.serial else "")
-        if disk.bytes_per_second or disk.operations_per_second:
-            limits = f"x-bps-total={disk.bytes_per_second},x-iops-total={disk.operations_per_second}"
-            words += ["-object", f"throttle-group,id=throttle{number},{limits}"]
-            node = {"driver": "throttle", "node-name": f"limited{number}", "throttle-group": f"throttle{number}",
-                    "file": node}
-            options = options.replace(f"drive={name}", f"drive=limited{number}")
+        serial = f",serial={disk.serial}" if disk.serial else ""
+        options = f"drive=limited{number},werror=report,rerror=report{serial}"
+        # The filter is always there, so that limits can be set while the VM runs.
+        words += ["-object", throttle(number, disk.limits)]
+        node = {"driver": "throttle", "node-name": f"limited{number}", "throttle-group": f"throttle{number}",
+                "read-only": disk.read_only, "file": node, "discard": "ignore" if disk.read_only else "unmap"}
         return [*words, "-blockdev", json.dumps(node, sort_keys=True), "-device", self.device("virtio-blk", options)]
 
     def nic(self, number: int, nic: Nic) -> list[str]:
@@ -175,11 +174,22 @@ class _Line:
             self.taps.append(f"{name}:{nic.tap}")
             backend = f"tap,id={name},fd=@{name}@"
         else:
-            forwards = "".join(f",hostfwd={hostfwd(port)}" for port in nic.ports)
-            backend = f"user,id={name},ipv6=off,restrict={'on' if nic.restrict else 'off'}{forwards}"
+            backend = user_backend(number, nic.ports, restrict=nic.restrict)
         return ["-netdev", backend, "-device", self.device("virtio-net", f"netdev={name},mac={nic.mac}")]
 
 
 def hostfwd(port: PortForward) -> str:
     """A port forward as QEMU's user networking writes it."""
     return f"{port.proto}:{port.bind}:{port.host}-:{port.guest}"
+
+
+def user_backend(number: int, ports: Iterable[PortForward], *, restrict: bool = False) -> str:
+    """The value of ``-netdev`` for user networking."""
+    forwards = "".join(f",hostfwd={hostfwd(port)}" for port in ports)
+    return f"user,id=net{number},ipv6=off,restrict={'on' if restrict else 'off'}{forwards}"
+
+
+def throttle(number: int, limits: Mapping[str, int]) -> str:
+    """The value of ``-object`` for the limits of a disk; those that are 0 are left out."""
+    words = (f",x-{key}={value}" for key, value in limits.items() if value)
+    return f"throttle-group,id=throttle{number}{''.join(words)}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import peers
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import PortForward
 
@@ -102,6 +103,8 @@ def _input_rules(network: Network, six: bool) -> Iterator[Rule]:
         if network.get("dns"):
             yield "filter", "IN", f"-i {bridge} -p udp -m udp --dport 53 -j ACCEPT"
             yield "filter", "IN", f"-i {bridge} -p tcp -m tcp --dport 53 -j ACCEPT"
+            if peers.wanted(network) and not six:
+                yield "filter", "IN", f"-i {bridge} -p udp -m udp --dport {peers.PORT} -j ACCEPT"
             if not six:
                 yield "filter", "IN", f"-i {bridge} -p udp -m udp --dport 67 -j ACCEPT"
         yield "filter", "IN", f"-i {bridge} -j DROP"

@@ -33,7 +33,8 @@ def choose(network: Network, taken: Collection[int], *, wanted: str = "", before
     """
     subnet = ipaddress.IPv4Network(network.subnet)
     inside = ipaddress.IPv4Network(network.values.get("ip_range") or network.subnet)
-    reserved = {int(subnet.network_address), int(subnet.broadcast_address), int(ipaddress.IPv4Address(network.gateway))}
+    reserved = {int(subnet.network_address), int(subnet.broadcast_address), int(ipaddress.IPv4Address(network.gateway)),
+                *(int(ipaddress.IPv4Address(other)) for other in (network.get("vxlan") or {}).get("gateways", ()))}
     if wanted:
         address = ipaddress.IPv4Address(wanted.partition("/")[0])
         if address not in subnet or int(address) in reserved:

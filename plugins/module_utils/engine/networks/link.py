@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
-from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewalld
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import firewalld, peers
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import Network
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
@@ -26,6 +26,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 SIGHUP, SIGTERM = 1, 15
+NOBODY = 65534
 
 
 def is_up(network: Network) -> bool:
@@ -58,6 +59,7 @@ def commands(network: Network) -> Iterator[str]:
     if vxlan:
         local = f" local {vxlan['local']}" if vxlan["local"] else ""
         yield f"link add {vxlan_name(network)} type vxlan id {vxlan['id']} dstport {vxlan['port']}{local}"
+        yield f"link set dev {vxlan_name(network)} mtu {mtu}"
         yield f"link set dev {vxlan_name(network)} master {bridge}"
         yield f"link set dev {vxlan_name(network)} up"
 
@@ -115,6 +117,7 @@ def stop_server(root: Root, network: Network) -> None:
     if server is not None and server.kill(SIGTERM):
         server.wait(10)
     (run_directory(root, network) / "server.json").unlink(missing_ok=True)
+    peers.stop(run_directory(root, network))
 
 
 def isolate(taps: Iterable[str], on: bool) -> None:
@@ -130,7 +133,11 @@ def run_directory(root: Root, network: Network) -> Path:
 
 
 def server_running(root: Root, network: Network) -> bool:
-    """Whether the name server runs."""
+    """Whether the name server runs, and the one for other hosts where there is one."""
+    return _alive(root, network) and (not peers.wanted(network) or peers.running(run_directory(root, network)))
+
+
+def _alive(root: Root, network: Network) -> bool:
     server = _server(root, network)
     return server is not None and server.alive()
 
@@ -170,18 +177,19 @@ def server_arguments(root: Root, network: Network) -> list[str]:
     home = run_directory(root, network)
     subnet = ipaddress.ip_network(network.subnet)
     six = [f"--listen-address={network.gateway6}"] if network.gateway6 else []
-    words = [*six, "--conf-file=/dev/null", "--no-hosts", "--bind-interfaces", f"--listen-address={network.gateway}",
+    words = [*six, *peers.questions(network), "--conf-file=/dev/null", "--no-hosts", "--bind-interfaces",
+             f"--listen-address={network.gateway}",
              "--except-interface=lo", f"--pid-file={home}/pid", f"--hostsdir={home}/hosts",
              f"--dhcp-hostsdir={home}/dhcp", f"--dhcp-range={subnet.network_address},static,{subnet.netmask},12h",
              f"--dhcp-option=option:router,{network.gateway}", f"--dhcp-option=option:dns-server,{network.gateway}",
-             "--leasefile-ro", "--domain-needed", "--bogus-priv", "--no-ping", "--cache-size=1000", "--local-ttl=5",
-             f"--dhcp-option=option:mtu,{network.get('mtu')}", "--user=root" if _private(home) else "--user=nobody"]
+             "--leasefile-ro", "--bogus-priv", "--no-ping", "--cache-size=1000", "--local-ttl=5",
+             f"--dhcp-option=option:mtu,{network.get('mtu')}", f"--user={_user(home)}"]
     return [*words, "--no-resolv"] if network.get("internal") else words
 
 
-def _private(home: Path) -> bool:
-    """Whether another user could not reach the files: then dnsmasq has to stay root to read them."""
-    return any(not parent.stat().st_mode & 0o001 for parent in home.parents)
+def _user(home: Path) -> str:
+    """Who dnsmasq becomes: where another user could not reach the files, it has to stay root to read them."""
+    return "root" if any(not parent.stat().st_mode & 0o001 for parent in home.parents) else "nobody"
 
 
 def _start_server(root: Root, network: Network) -> None:
@@ -196,13 +204,16 @@ def _start_server(root: Root, network: Network) -> None:
     names = f"gateway.{network.name} host.uni.internal\n"
     lines = [f"{address} {names}" for address in (network.gateway, network.gateway6) if address]
     write_bytes(home / "hosts" / "gateway", "".join(lines).encode(), mode=0o644)
-    done = subprocess.run([program, *server_arguments(root, network)], capture_output=True, text=True, timeout=30,
-                          check=False)
-    if done.returncode:
-        raise HostError(f"the name server of network {network.name} did not start: {done.stderr.strip()[:300]}",
-                        code="network.dnsmasq", hint="create the network with dns: false to do without")
-    server = Identity.of(int((home / "pid").read_text()))
-    write_json(home / "server.json", {"pid": server.pid, "start": server.start, "boot": server.boot})
+    if not _alive(root, network):
+        done = subprocess.run([program, *server_arguments(root, network)], capture_output=True, text=True, timeout=30,
+                              check=False)
+        if done.returncode:
+            raise HostError(f"the name server of network {network.name} did not start: {done.stderr.strip()[:300]}",
+                            code="network.dnsmasq", hint="create the network with dns: false to do without")
+        server = Identity.of(int((home / "pid").read_text()))
+        write_json(home / "server.json", {"pid": server.pid, "start": server.start, "boot": server.boot})
+    if peers.wanted(network):
+        peers.start(network, home, 0 if _user(home) == "root" else NOBODY)
 
 
 def _ip(lines: list[str]) -> None:

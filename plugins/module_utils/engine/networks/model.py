@@ -65,7 +65,9 @@ class Network:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def get(self, key: str) -> Any:
-        """An option, or its default."""
+        """An option, or its default. A packet and what VXLAN wraps around it must fit into 1,500 bytes (RFC 7348)."""
+        if key == "mtu" and "mtu" not in self.values and self.values.get("vxlan"):
+            return 1430 if any(":" in remote for remote in self.values["vxlan"]["remotes"]) else 1450
         return self.values.get(key, DEFAULTS.get(key))
 
     @property
@@ -128,6 +130,9 @@ def plan_network(spec: NetworkSpec, observed: Network | None, users: Iterable[st
     """
     target = f"network/{spec.name}"
     if observed is None:
+        if spec.values.get("vxlan", {}).get("remotes") and not spec.values.get("ip_range"):
+            raise UsageError(f"network {spec.name} spans several hosts and has no ip_range", code="network.vxlan_range",
+                             hint="give each host a part of the subnet, or two of them hand out one address")
         return Plan((Action("create", target, f"create network {spec.name}", {"state": "absent"},
                             {"state": "present", **spec.values}),))
     tracker = Tracker()
@@ -165,6 +170,10 @@ def build(root: Root, spec: NetworkSpec, observed: Network | None, taken: Iterab
                      ipaddress.ip_network(values["subnet6"])):
         raise UsageError(f"network {spec.name}: the gateway {gateway6} is not in subnet6", code="network.gateway6",
                          hint="give subnet6 together with gateway6")
+    for other in (values.get("vxlan") or {}).get("gateways", ()):
+        if ipaddress.ip_address(other) not in network or other == gateway:
+            raise UsageError(f"network {spec.name}: {other} cannot be another host's gateway in {subnet}",
+                             code="network.vxlan", hint="each host has a gateway of its own in the one subnet")
     return Network(spec.name, bridge_name(root, spec.name), subnet, gateway, values)
 
 
@@ -204,15 +213,19 @@ def _normalise(key: str, value: Any) -> Any:
 
 
 def _vxlan(value: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"id": 42, "remotes": ["192.0.2.2"], "local": "192.0.2.1", "port": 4789}``; {} for none (RFC 7348)."""
+    """``{"id": 42, "remotes": ["192.0.2.2"], "local": "192.0.2.1", "port": 4789, "gateways": ["10.1.0.2"]}``; {} for
+    none (RFC 7348).
+    """
     if not value:
         return {}
-    unknown = set(value) - {"id", "remotes", "local", "port"}
+    unknown = set(value) - {"id", "remotes", "local", "port", "gateways"}
     if unknown or not 0 < int(value["id"]) < 1 << 24:
-        raise ValueError("expected id (1 to 16777215), remotes, local, port")
-    return {"id": int(value["id"]), "remotes": sorted(str(ipaddress.ip_address(ip)) for ip in value.get("remotes", [])),
+        raise ValueError("expected id (1 to 16777215), remotes, local, port, gateways")
+    gateways = sorted(str(ipaddress.IPv4Address(ip)) for ip in value.get("gateways") or [])
+    remotes = sorted(str(ipaddress.ip_address(ip)) for ip in value.get("remotes") or [])
+    return {"id": int(value["id"]), "remotes": remotes,
             "local": str(ipaddress.ip_address(value["local"])) if value.get("local") else "",
-            "port": int(value.get("port", 4789))}
+            "port": int(value.get("port", 4789)), **({"gateways": gateways} if gateways else {})}
 
 
 def _check_addresses(name: str, values: Mapping[str, Any]) -> None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     ConflictError,
     DeadlineError,
     GuestError,
-    NotFoundError,
     StateError,
     UniError,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Plan
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.ensure import VmResult, ensure, plan_for, present
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.views import info, inspect, list_vms, observe
 
@@ -26,57 +25,12 @@ if TYPE_CHECKING:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
 HEALTH_SECONDS = 120.0
-_TRIES = 5  # a creation that loses against another one starts over from what it finds
-
-
-@dataclass(frozen=True)
-class VmResult:
-    """What was (or, in check mode, would be) done, and the VM afterwards (None: there is none)."""
-
-    changed: bool
-    plan: Plan
-    vm: dict[str, Any] | None = None
-
-
-def ensure(root: Root, spec: VmSpec, state: str = "started", *, check: bool = False, recreate: str = "auto",
-           comparisons: Mapping[str, str] | None = None, timeout: float | None = None) -> VmResult:
-    """Bring the VM ``spec.name`` to ``state`` with the fields of ``spec``; do nothing where nothing is to be done.
-
-    :param timeout: seconds for booting, and for getting healthy
-    :raises UniError: see the modules behind; a failed step leaves a VM that the next call goes on with
-    """
-    for attempt in range(_TRIES):
-        vm = records.find_name(root, spec.name)
-        if vm is None or check:
-            plan, image = _plan(root, spec, vm, state, recreate, comparisons or {})
-            if check or not plan.changed:
-                return VmResult(plan.changed, plan, info(vm) if vm is not None else None)
-            try:
-                vm = _apply_new(root, spec, plan, image, timeout)
-                return VmResult(True, plan, info(_settle(root, vm, state, timeout)))
-            except ConflictError as error:
-                if error.code != "vm.exists" or attempt == _TRIES - 1:
-                    raise
-                continue
-        plan, image = _plan(root, spec, vm, state, recreate, comparisons or {})
-        if not plan.changed and not records.orphaned(vm):
-            return VmResult(False, plan, info(_settle(root, vm, state, timeout)))
-        try:
-            with records.locked(vm.directory) as held:
-                plan, image = _plan(root, spec, _repaired(root, held), state, recreate, comparisons or {})
-                after = _apply(root, spec, held.fresh(), plan, image, timeout)
-        except NotFoundError:
-            continue  # removed meanwhile: look again
-        if after is not None and status_of(after.state) == "created" and any(a.kind == "start" for a in plan.actions):
-            after = _start_new(root, after, timeout, then=[action.kind for action in plan.actions])
-        return VmResult(plan.changed, plan, info(_settle(root, after, state, timeout)) if after is not None else None)
-    raise ConflictError(f"VM {spec.name} is changed by others all the time", code="vm.busy", hint="try again")
 
 
 def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, check: bool = False,
                 timeout: float | None = None) -> list[VmResult]:
     """:func:`ensure` for many VMs in one go: new ones are started together, by one keeper."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply, carry
 
     simple = state in ("started", "present")
     plain = {spec.name for spec in specs if simple and records.find_name(root, spec.name) is None}
@@ -90,9 +44,9 @@ def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, 
     def created() -> Iterator[Vm]:
         for spec in specs:
             if spec.name in plain:
-                plans[spec.name], image = _plan(root, spec, None, state, "auto", {})
-                _make_volumes(root, plans[spec.name])
-                vm = apply.create(root, spec, _with_disk(root, image), hold=stack)
+                plans[spec.name], image = plan_for(root, spec, None, state, "auto", {})
+                carry.make_volumes(root, plans[spec.name])
+                vm = apply.create(root, spec, carry.with_disk(root, image), hold=stack)
                 fresh.append(vm)
                 yield vm
 
@@ -103,7 +57,7 @@ def ensure_many(root: Root, specs: Sequence[VmSpec], state: str = "started", *, 
             else:
                 records.settle(root, created())
     for vm in fresh:
-        results[vm.name] = VmResult(True, plans[vm.name], info(_present(vm)))
+        results[vm.name] = VmResult(True, plans[vm.name], info(present(vm)))
     return [results[spec.name] for spec in specs]
 
 
@@ -115,48 +69,10 @@ def run(root: Root, spec: VmSpec, *, timeout: float | None = None, start: bool =
     if records.find_name(root, spec.name) is not None:
         raise ConflictError(f"a VM named {spec.name} exists", code="vm.exists",
                             hint="choose another name, or remove it: uni rm NAME")
-    plan, image = _plan(root, spec, None, "started" if start else "present", "auto", {})
-    return info(_apply_new(root, spec, plan, image, timeout))
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import carry
 
-
-def _plan(root: Root, spec: VmSpec, vm: Vm | None, state: str, recreate: str,
-          comparisons: Mapping[str, str]) -> tuple[Plan, Mapping[str, Any] | None]:
-    """Observe, then plan. The image is looked up only where its identity matters."""
-    image: Mapping[str, Any] | None = None
-    if spec.values.get("image") and state != "absent":
-        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
-
-        image = images.resolve(root, spec.values["image"])
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Wanted, plan_vm
-
-    wanted = Wanted(state, str((image or {}).get("id", "")), recreate, comparisons)
-    plan = plan_vm(spec, observe(vm), wanted)
-    return _new_volumes(root, spec, plan) + plan, image
-
-
-def _new_volumes(root: Root, spec: VmSpec, plan: Plan) -> Plan:
-    """The volumes that a VM is given and that do not exist: they are created with it, as Docker's named volumes are.
-
-    Starting a VM whose volume has gone is another matter: that is an error, for its data are lost.
-    """
-    if not spec.values.get("volumes") or not {"create", "recreate", "update"} & {a.kind for a in plan.actions}:
-        return Plan()
-    from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
-
-    names = dict.fromkeys(entry.partition(":")[0] for entry in spec.values["volumes"] if not entry.startswith("/"))
-    missing = [volumes.VolumeSpec(name) for name in names if volumes.find(root, name) is None]
-    return Plan(tuple(action for volume in missing for action in volumes.plan_volume(volume, None).actions))
-
-
-def _make_volumes(root: Root, plan: Plan) -> list[str]:
-    """Create the volumes of a plan and give back the kinds of its other actions."""
-    for action in plan.actions:
-        kind, _slash, name = action.target.partition("/")
-        if kind == "volume":
-            from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
-
-            volumes.ensure_present(root, volumes.VolumeSpec(name))
-    return [action.kind for action in plan.actions if not action.target.startswith("volume/")]
+    plan, image = plan_for(root, spec, None, "started" if start else "present", "auto", {})
+    return info(carry.apply_new(root, spec, plan, image, timeout))
 
 
 def _plan_state(vm: Vm, state: str) -> Plan:
@@ -165,120 +81,6 @@ def _plan_state(vm: Vm, state: str) -> Plan:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
     return plan_vm(VmSpec(vm.name), observe(vm), Wanted(state))
-
-
-def _apply_new(root: Root, spec: VmSpec, plan: Plan, image: Mapping[str, Any] | None, timeout: float | None) -> Vm:
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
-
-    kinds = _make_volumes(root, plan)
-    vm = apply.create(root, spec, _with_disk(root, image))
-    records.settle(root, [] if "start" in kinds else [vm])
-    if "start" not in kinds:
-        return vm
-    try:
-        return _start_new(root, vm, timeout, then=kinds)
-    except UniError:
-        _forget_unstarted(root, vm)
-        raise
-
-
-def _forget_unstarted(root: Root, vm: Vm) -> None:
-    """Remove a new VM that could not even be launched: bad input leaves nothing behind. One that was launched stays,
-    for its console says why it failed.
-    """
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
-
-    try:
-        with records.locked(vm.directory) as held:
-            if status_of(held.state) == "created":
-                apply.remove(root, held, force=True)
-    except NotFoundError:
-        pass
-
-
-def _start_new(root: Root, vm: Vm, timeout: float | None, then: Sequence[str] = ()) -> Vm:
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
-
-    with records.locked(vm.directory) as held:
-        if status_of(held.state) == "created":
-            apply.start(root, [held], timeout=timeout or apply.BOOT_SECONDS)
-    after = _present(held)
-    if "pause" in then:
-        apply.pause(root, after)
-        after = _present(after)
-    return after
-
-
-def _with_disk(root: Root, image: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if image is None:
-        return None
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
-
-    return images.unpack(root, image)
-
-
-def _present(vm: Vm) -> Vm:
-    """The VM read again; one that ended and removed itself keeps its last record."""
-    try:
-        return vm.fresh()
-    except NotFoundError:
-        return Vm(vm.directory, vm.record, {**vm.state, "status": "exited"})
-
-
-def _repaired(root: Root, vm: Vm) -> Vm:
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
-
-    return apply.repair(root, vm)
-
-
-def _apply(root: Root, spec: VmSpec, vm: Vm, plan: Plan, image: Mapping[str, Any] | None,
-           timeout: float | None) -> Vm | None:
-    """Carry out a plan for an existing VM whose lock is held."""
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
-
-    boot = timeout or apply.BOOT_SECONDS
-    _make_volumes(root, plan)
-    for action in plan.actions:
-        if action.target.startswith("volume/"):
-            continue
-        if action.kind == "remove":
-            apply.remove(root, vm, force=True)
-            return None
-        if action.kind == "recreate":
-            from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
-
-            merged = VmSpec(spec.name, spec.over({key: value for key, value in vm.values.items() if key != "secrets"}))
-            unpacked = _with_disk(root, image) if image is not None else vm.record.get("image")
-            apply.stop(root, vm)
-            apply.remove(root, vm.fresh(), force=True)
-            new = apply.create(root, merged, unpacked)
-            records.settle(root, [new])
-            return new
-        if action.kind == "update":
-            vm = apply.update(root, vm, spec.over(vm.values), list(action.after))
-        elif action.kind in ("stop", "restart"):
-            vm = apply.stop(root, vm)
-        elif action.kind == "pause":
-            apply.pause(root, vm)
-        elif action.kind == "unpause":
-            apply.resume(root, vm)
-        if action.kind in ("start", "restart"):
-            apply.start_saved(root, vm, timeout=boot)
-        vm = _present(vm)
-    return vm
-
-
-def _settle(root: Root, vm: Vm, state: str, timeout: float | None) -> Vm:
-    """For state healthy: wait until the VM is. For state saved: save it, now that its lock is free."""
-    if state == "saved" and status_of(vm.state) in RUNNING:
-        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ops
-
-        ops.save(root, vm.id)
-        return _present(vm)
-    if state == "healthy":
-        wait_for(root, vm.id, "healthy" if vm.values.get("health_check") else "ready", timeout=timeout)
-        return _present(vm)
-    return vm
 
 
 def resolve_vm(root: Root, reference: str) -> Vm:
@@ -300,7 +102,7 @@ def start(root: Root, reference: str, *, timeout: float | None = None) -> VmResu
                 apply.start_saved(root, vm, timeout=timeout or apply.BOOT_SECONDS)
             elif action.kind == "stop":
                 apply.stop(root, vm)
-    return VmResult(plan.changed, plan, info(_present(vm)))
+    return VmResult(plan.changed, plan, info(present(vm)))
 
 
 def stop(root: Root, reference: str, *, grace: float | None = None, signal: int | None = None) -> VmResult:
@@ -358,7 +160,7 @@ def restart(root: Root, reference: str, *, grace: float | None = None, timeout: 
     with records.locked(records.find(root, reference).directory) as vm:
         vm = apply.stop(root, vm, grace=grace)
         apply.start(root, [vm], timeout=timeout or apply.BOOT_SECONDS)
-    return info(_present(vm))
+    return info(present(vm))
 
 
 def pause(root: Root, reference: str) -> None:
@@ -435,7 +237,7 @@ def _wait(root: Root, vm: Vm, event: str, timeout: float | None) -> dict[str, An
         try:
             return keepers.ask(vm.directory, {"op": "wait", "event": event}, timeout=timeout)
         except StateError:
-            vm = apply.repair(root, _present(vm))
+            vm = apply.repair(root, present(vm))
     verdict = vm.state.get("exit")
     if verdict is None:
         raise StateError(f"VM {vm.name} was never started", code="vm.never_started", hint=f"uni start {vm.name}")

@@ -22,6 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import write_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, orphaned, status_of
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import split
@@ -123,11 +124,14 @@ def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incom
 
 
 def start_saved(root: Root, vm: Vm, *, timeout: float = BOOT_SECONDS) -> None:
-    """Start a VM (its lock is held) from the state that it was saved in; from its disk when there is none."""
+    """Start a VM (its lock is held) from the state that it was saved in; from its disk when there is none, or when
+    the machine would be another one.
+    """
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ops
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.views import changed_since_start
 
     path = vm.directory / ops.SAVED
-    if status_of(vm.state) != "saved" or not path.exists() or vm.runtime.get("values") != vm.record["values"]:
+    if status_of(vm.state) != "saved" or not path.exists() or changed_since_start(vm):
         path.unlink(missing_ok=True)
         start(root, [vm], timeout=timeout)
         return
@@ -312,6 +316,10 @@ def update(root: Root, vm: Vm, values: Mapping[str, Any], names: Sequence[str]) 
         from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ports
 
         ports.change(root, vm, new)
+    if running and disklimits.OPTIONS.keys() & set(names):
+        from ansible_collections.uni.engine.plugins.module_utils.engine.vms import launch
+
+        disklimits.change(new, launch.disk_count(new))
     if hidden is not None:
         write_json(vm.directory / "secrets.json", hidden)
     records.save(new)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,18 @@ def resolve(root: Root, reference: str) -> dict[str, Any]:
         "user": image.user or "", "stop_signal": image.stop_signal or "", "labels": dict(image.labels or {}),
         "memory": image.memory, "cpus": image.cpus, "kernel_range": image.kernel_range,
     }
+
+
+def unchanged(root: Root, reference: str, image: Mapping[str, Any]) -> bool:
+    """Whether a name stands for the image that a VM was made from. False also where only :func:`resolve` can say."""
+    name = reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
+    try:
+        entries = json.loads((root.path / "images" / "index.json").read_bytes())["manifests"]
+        named = {entry["digest"] for entry in entries
+                 if entry.get("annotations", {}).get("org.opencontainers.image.ref.name") == name}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return named == {image.get("digest")}
 
 
 def unpack(root: Root, image: Mapping[str, Any]) -> dict[str, Any]:

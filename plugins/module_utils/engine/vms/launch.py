@@ -22,6 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.monitors import 
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import read_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import PortForward, parse_port
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm, write_loose
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import effective
 
@@ -164,12 +165,34 @@ LIVE_KEYS = frozenset({"id", "name", "facts", "restart", "log_size", "log_files"
 
 
 def rewrite_policies(root: Root, vm: Vm) -> None:
-    """Replace the live records in ``launch``; everything about QEMU's start stays."""
+    """Replace the live records in ``launch``, and in QEMU's command line what was changed in the running one: its
+    keeper may start it again.
+    """
     from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.launch import read_records
 
     path = vm.directory / "launch"
-    kept = [(key, value) for key, found in read_records(str(path)).items() if key not in LIVE_KEYS for value in found]
+    kept = [(key, _changed_live(vm, value) if key == "arg" else value)
+            for key, found in read_records(str(path)).items() if key not in LIVE_KEYS for value in found]
     write_records(path, [*kept, *policies(root, vm)])
+
+
+def _changed_live(vm: Vm, word: str) -> str:
+    """A word of QEMU's command line with the forwards and limits that the VM has now."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.monitors import qemu
+
+    number = first_user(vm)
+    if number >= 0 and word.startswith(f"user,id=net{number},"):
+        return qemu.user_backend(number, resolved_ports(vm))
+    kind, _sep, rest = word.partition("throttle-group,id=throttle")
+    if rest and not kind:
+        return qemu.throttle(int(rest.partition(",")[0]), disklimits.limits(vm.values))
+    return word
+
+
+def disk_count(vm: Vm) -> int:
+    """How many disks the VM's QEMU was started with."""
+    values = vm.runtime.get("values") or vm.values
+    return int(bool((vm.record.get("image") or {}).get("disk"))) + len(effective(values, "volumes"))
 
 
 def facts(vm: Vm) -> dict[str, Any]:
@@ -277,12 +300,12 @@ def disks(root: Root, vm: Vm, *, resumed: bool = False) -> Iterator[monitors_bas
     :raises NotFoundError: code ``volume.not_found``, ``image.disk``
     """
     image = vm.record.get("image") or {}
-    rates = {"bytes_per_second": vm.values.get("disk_bps", 0), "operations_per_second": vm.values.get("disk_iops", 0)}
+    rates = disklimits.limits(vm.values)
     if image.get("disk"):
         from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
 
         base = Path(images.unpack(root, image)["disk"])  # verified before every boot
-        yield monitors_base.Disk(vm.directory / OVERLAY, base, **rates)
+        yield monitors_base.Disk(vm.directory / OVERLAY, base, limits=rates)
     for entry in effective(vm.values, "volumes"):
         source, _sep, rest = entry.partition(":")
         if source.startswith("/"):
@@ -293,7 +316,7 @@ def disks(root: Root, vm: Vm, *, resumed: bool = False) -> Iterator[monitors_bas
             from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
             path = volumes.use(root, source, vm.id, read_only=rest.endswith(":ro"), resumed=resumed)
-        yield monitors_base.Disk(path, read_only=rest.endswith(":ro"), **rates)
+        yield monitors_base.Disk(path, read_only=rest.endswith(":ro"), limits=rates)
 
 
 def mac_address(vm_id: str, number: int) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import ConflictError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.plan import Action, Plan, Tracker
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import DEFAULTS, FIELDS, LIVE, RECREATE
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import redact
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import STATES, VmSpec
 
 UP = ("starting", "running", "paused", "stopping", "restarting")
@@ -66,6 +65,8 @@ def plan_vm(spec: VmSpec, observed: Observed | None, wanted: Wanted) -> Plan:
     later = [name for name in tracker.names if FIELDS[name].change != LIVE]
     if tracker:
         forcing = f"; a restart for {', '.join(later)}" if later and status in UP else ""
+        if later and status == "saved":
+            forcing = f"; its saved memory is given up for {', '.join(later)}"
         actions.append(Action("update", target, f"change {', '.join(tracker.names)}{forcing}",
                               tracker.before, tracker.after, live=not later or status not in UP))
     needs_restart = bool(later or (set(observed.pending) - set(live)))
@@ -96,6 +97,8 @@ def compare(spec: VmSpec, observed: Observed, wanted: Wanted) -> Tracker:
                 continue
             tracker.compare(name, value, before)
         elif FIELDS[name].secret:
+            from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import redact
+
             hidden = [redact(item, observed.id) for item in value]
             tracker.compare_secret(name, hidden, before)
         elif how.startswith("allow_more") and _covers(before, value):

@@ -27,10 +27,15 @@ def observe(vm: Vm | None) -> Observed | None:
 
 def pending(vm: Vm) -> tuple[str, ...]:
     """The fields of a running VM that count only from its next start."""
+    return changed_since_start(vm) if status_of(vm.state) in (*RUNNING, "restarting") else ()
+
+
+def changed_since_start(vm: Vm) -> tuple[str, ...]:
+    """The fields that are not what its last start was given, and that a running guest cannot be given."""
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import DEFAULTS, FIELDS, RESTART
 
     before = vm.runtime.get("values")
-    if status_of(vm.state) not in (*RUNNING, "restarting") or not isinstance(before, dict):
+    if not isinstance(before, dict):
         return ()
     return tuple(sorted(name for name in {*before, *vm.values} if name in FIELDS and FIELDS[name].change == RESTART
                         and before.get(name, DEFAULTS.get(name)) != vm.values.get(name, DEFAULTS.get(name))))
