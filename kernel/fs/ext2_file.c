@@ -295,9 +295,8 @@ int ext2_fsync(struct file *f, bool data_only)
     if (fs->sb.readonly)
         return 0;
     int err = S_ISREG(i->mode) ? pc_writeback(i, 0, ~0ull) : 0;
-    if (!err && i->mapping.wb_error)
-        err = i->mapping.wb_error;
-    i->mapping.wb_error = 0;
+    int seen = wb_check(&i->mapping, &f->wb_seen);
+    err = err ? err : seen;
     mutex_lock(&fs->lock);
     int c = data_only && S_ISREG(i->mode) && ext2_inode_on_disk(EI(i)) ? 0 : ext2_commit(fs, false);
     mutex_unlock(&fs->lock);

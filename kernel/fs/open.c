@@ -58,6 +58,7 @@ struct file *file_alloc(struct path *p, struct inode *i, const struct file_ops *
         return NULL;
     file_setup(f, ops, flags);
     f->inode = i ? inode_get(i) : NULL;
+    f->wb_seen = i ? wb_sample(&i->mapping) : 0;
     f->path = p ? path_get(p) : NULL;
     return f;
 }

@@ -126,6 +126,8 @@ int pc_insert(struct inode *i, u64 index, struct page *p);   // -EEXIST
 int pc_zero_range(struct inode *i, u64 from, u64 to);        // within one page; only if cached or uptodate on disk
 void pc_truncate(struct inode *i, u64 first, u64 n);         // drops pages, also from the program's page tables
 int pc_writeback(struct inode *i, u64 first, u64 last);      // writes dirty pages and waits
+u32 wb_sample(const struct mapping *m);                      // for file.wb_seen when a file is opened
+int wb_check(struct mapping *m, u32 *seen);                  // an error of write back that this file does not know yet, else 0
 void pc_drop_all(struct inode *i);                           // the inode goes: no page may be in use
 void pc_init(void);
 void flusher_kick(bool now);                                // something is dirty; now: memory is short

@@ -65,6 +65,29 @@ static unsigned gather(struct inode *i, u64 *index, u64 last, struct page **pg)
     return n;
 }
 
+// Errors of write back, as Linux's errseq_t has them (lib/errseq.c): the last error, whether anybody has seen it, and a count that
+// goes on with each error after one that was seen. So every file that was open then learns of it, once, and the first one opened
+// later if nobody did.
+#define WB_ERROR 0xfffu
+#define WB_SEEN 0x1000u
+#define WB_COUNT 0x2000u
+
+static void wb_record(struct mapping *m, int err)
+{
+    m->wb_error = (m->wb_error & ~(WB_ERROR | WB_SEEN)) + (m->wb_error & WB_SEEN ? WB_COUNT : 0) + (u32)-err;
+}
+
+u32 wb_sample(const struct mapping *m) { return m->wb_error & WB_SEEN ? m->wb_error : 0; }
+
+int wb_check(struct mapping *m, u32 *seen)
+{
+    if (m->wb_error == *seen)
+        return 0;
+    m->wb_error |= WB_SEEN;
+    *seen = m->wb_error;
+    return -(int)(m->wb_error & WB_ERROR);
+}
+
 int pc_writeback(struct inode *i, u64 first, u64 last)
 {
     struct page *pg[WB_PAGES];
@@ -88,7 +111,7 @@ int pc_writeback(struct inode *i, u64 first, u64 last)
         }
     }
     if (err)
-        i->mapping.wb_error = err;
+        wb_record(&i->mapping, err);
     mutex_unlock(&i->mapping.wb_lock);
     return err;
 }

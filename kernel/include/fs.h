@@ -49,6 +49,7 @@ struct file {
     u32 locks;                  // flock/fcntl: something is held
     u64 ra_next;                // read-ahead: the page index at which a sequential reader continues
     u32 ra_pages;               // and the present window
+    u32 wb_seen;                // what it knows of mapping.wb_error
 };
 
 i64 seek_nowhere(struct file *f, i64 off, int whence);     // for .seek of kinds that accept lseek and ignore it (epoll, eventfd)
@@ -112,7 +113,7 @@ struct mapping {                // the page cache of one inode
     void *root;                 // fs/radix.c
     u64 nr, nr_dirty;
     struct mutex wb_lock;       // one writer back at a time
-    int wb_error;               // a write back failed: the next fsync says so
+    u32 wb_error;               // a write back failed: each open file learns it once (wb_check)
 };
 
 struct inode {

@@ -2,8 +2,8 @@
 """The journal that Uni's kernel leaves on an ext2 when it is killed: read over it, as if it had been replayed.
 
 Format: JBD2 (Linux, Documentation/filesystems/ext4/journal.rst), in the form that ``kernel/fs/ext2_journal.c`` writes:
-inode 8 leads to neighboring blocks, no revoke records, no checksums. Another journal is no concern of an ext2 reader and
-is left alone.
+inode 8 leads to neighboring blocks, no revoke records, no checksums. Another journal is no concern of an ext2 reader
+and is left alone.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
     crash.py --sample 0.1           a tenth of the cuts, as the suite does
     crash.py --boot 0.05            the guest mounts a twentieth of them first
     crash.py --random 40            more random scripts
+    crash.py --power                not QEMU is killed, but the host loses power
     crash.py --block 4096 NAME...   another size of blocks; the scripts whose names contain a word
     crash.py --list
 
@@ -71,19 +72,24 @@ def make_disk(script: list[str], block: int, scratch: Path) -> bytes:
     return disk.read_bytes()
 
 
-def record(script: list[str], image: bytes, kernel: Path, scratch: Path) -> Disk:
-    """Let the guest work; the disk with its record."""
-    case = Case("ops", "durability", ("/bin/ops",), memory=32, cwd="/scratch")
+def on_server(disk: Disk, case: Case, kernel: Path, scratch: Path) -> str:
+    """Run a case with ``disk`` as its disk and console; QEMU's complaints."""
     (scratch / "config").write_bytes(records(case))
     line = qemu_line(Machine(kernel), case, scratch / "disk", scratch)
     line = [word.replace(f"file={scratch / 'disk'},", f"file=nbd+unix:///?socket={scratch / 'nbd'},").replace(",cache=unsafe", "")
             .replace("file,id=console,", "socket,id=console,") for word in line]
-    disk = Disk(image, scratch)
     disk.start()
     done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
-    if not disk.finish(10) or disk.lines != len(script):
-        said = disk.console.decode(errors="replace")[-300:]
-        raise RuntimeError(f"the guest did {disk.lines} of {len(script)} operations: {done.stderr[-300:]}{said}")
+    return done.stderr[-300:] + ("" if disk.finish(10) else "the server of the disk does not end")
+
+
+def record(script: list[str], image: bytes, kernel: Path, scratch: Path) -> Disk:
+    """Let the guest work; the disk with its record."""
+    disk = Disk(image, scratch)
+    said = on_server(disk, Case("ops", "durability", ("/bin/ops",), memory=32, cwd="/scratch"), kernel, scratch)
+    if disk.lines != len(script):
+        console = disk.console.decode(errors="replace")[-300:]
+        raise RuntimeError(f"the guest did {disk.lines} of {len(script)} operations: {said}{console}")
     return disk
 
 
@@ -118,6 +124,17 @@ def cuts(image: bytes, disk: Disk, block: int) -> Iterator[Cut]:
                 seen.add(key)
                 yield Cut(key, window.before, window.after + 1, f"window {number}, {len(some)} blocks of it at {[off // block for off, _ in some]}")
         base = last
+
+
+def between_flushes(disk: Disk) -> list[Window]:
+    """The windows joined up to each flush: what a host without power may have kept in any part."""
+    ends = sorted({*disk.flushes, len(disk.windows)})
+    joined = []
+    for start, end in zip([0, *ends], ends):
+        some = disk.windows[start:end]
+        if some:
+            joined.append(Window(some[0].before, some[-1].after, [write for window in some for write in window.writes]))
+    return joined
 
 
 def content_of(data: bytes) -> dict[str, Node]:
@@ -159,6 +176,8 @@ def run(name: str, script: list[str], options: argparse.Namespace) -> tuple[int,
         model = Model(script)
         image = make_disk(script, options.block, scratch)
         disk = record(script, image, options.kernel, scratch)
+        if options.power:
+            disk.windows = between_flushes(disk)
         count = bad = 0
         with ThreadPoolExecutor(2) as pool:
             chance = random.Random(options.seed)
@@ -183,6 +202,7 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=120, help="operations of a random script")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sample", type=float, default=1.0, help="try this part of the cuts")
+    parser.add_argument("--power", action="store_true", help="the host loses power: only a flush keeps writes in order")
     parser.add_argument("--boot", type=float, default=0.0, help="let the guest mount this part of the cuts before e2fsck")
     parser.add_argument("--block", type=int, default=1024, choices=[1024, 2048, 4096])
     parser.add_argument("--kernel", type=Path, default=KERNEL)

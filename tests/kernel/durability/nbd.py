@@ -39,7 +39,7 @@ class Window:
 class Disk:
     """The server. ``start`` returns at once; ``finish`` waits for QEMU to be gone.
 
-    ``fail`` is asked about each request (kind, offset, length) and says whether it fails with EIO.
+    ``fail`` is asked about each request (kind, offset, the bytes to write) and says whether it fails with EIO.
     """
 
     def __init__(self, image: bytes, place: Path) -> None:
@@ -61,7 +61,7 @@ class Disk:
         listener.listen(1)
         return listener
 
-    def fail(self, kind: int, offset: int, length: int) -> bool:
+    def fail(self, kind: int, offset: int, data: bytes) -> bool:
         """Shall this request fail? To be overridden."""
         return False
 
@@ -151,7 +151,7 @@ class Disk:
         data = self._take(wire, length) if kind == WRITE else b""
         if kind == DISCONNECT:
             return False
-        if self.fail(kind, offset, length):
+        if self.fail(kind, offset, data):
             wire.sendall(struct.pack(">IIQ", RESPONSE, EIO, handle))
         elif kind == WRITE:
             if self._open is None:
