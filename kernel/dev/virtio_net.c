@@ -28,6 +28,7 @@ struct net_hdr {
 #define RX_LEAST 36                           // buffers that wait at first: the longest frame (64 KiB in parts) must find room, or
                                               // the host waits for more and we for it
 #define FREE_MAX 64
+#define TX_LATE 1024u                         // as Linux's txqueuelen; a power of two
 #define MAX_FRAGS 16
 #define CSUM_TCP 16
 #define CSUM_UDP 6
@@ -48,6 +49,8 @@ struct vnet {
     struct rx_buf *spare;
     u32 nr_spare;
     u16 rx_target, rx_max;                    // buffers that wait; doubles, up to rx_max, when half of them were used at once
+    struct pbuf **late;                       // frames that found the transmit ring full, a ring of TX_LATE; NULL: never yet
+    u32 late_at, nr_late;
     struct net_hdr *no_offload;               // all zero; for frames without room for a header of their own
     struct pbuf *partial;                     // a frame of several buffers, as far as it has come
     u32 parts_left;
@@ -151,11 +154,16 @@ static void reclaim(struct vnet *n)
         pbuf_free(p);
 }
 
+static bool tx_full(const struct vnet *n) { return n->tx->nr_free <= MAX_FRAGS + 1; }
+
+static void send_late(struct vnet *n);
+
 static void poll(struct netdev *d)
 {
     struct vnet *n = d->priv;
     u32 len;
     reclaim(n);                               // first: TCP cannot send again what the device seems to be reading still
+    send_late(n);
     do {
         struct rx_buf *b;
         virtq_cb_disable(n->rx);
@@ -239,29 +247,67 @@ static int gather(struct vnet *n, struct pbuf *p, struct virtq_buf *b)
     return k;
 }
 
+// Takes over the reference to p. False: it is lost.
+static bool put(struct vnet *n, struct pbuf *p)
+{
+    struct virtq_buf b[MAX_FRAGS + 1];
+    int k = !own_header(p) && n->dev.tx_csum ? -1 : gather(n, p, b);
+    if (k < 0) {                              // too many pieces, or no room for the offload's header: one new buffer
+        struct pbuf *copy = pbuf_clone(PBUF_LINK, PBUF_RAM, p);
+        pbuf_free(p);
+        if (!copy)
+            return false;
+        p = copy;
+        k = gather(n, p, b);
+    }
+    if (virtq_add(n->tx, b, (unsigned)k, 0, p) == 0)
+        return true;
+    pbuf_free(p);
+    return false;
+}
+
+// A burst that the ring does not hold waits, as in Linux's queue of a device; the device tells when there is room again.
+static int defer(struct vnet *n, struct pbuf *p)
+{
+    virtq_kick(n->tx);
+    if (!n->late)
+        n->late = kmalloc(TX_LATE * sizeof(*n->late), PA_ATOMIC);
+    if (!n->late || n->nr_late == TX_LATE)
+        return -ENOBUFS;
+    pbuf_ref(p);
+    n->late[(n->late_at + n->nr_late++) % TX_LATE] = p;
+    if (n->nr_late == 1 && !virtq_cb_enable(n->tx))
+        softirq_raise(SOFTIRQ_NET);           // it has taken some meanwhile
+    return 0;
+}
+
+static void send_late(struct vnet *n)
+{
+    if (likely(!n->nr_late))
+        return;
+    for (;;) {
+        virtq_cb_disable(n->tx);
+        while (n->nr_late && !tx_full(n)) {
+            struct pbuf *p = n->late[n->late_at++ % TX_LATE];
+            n->nr_late--;
+            n->dev.tx_dropped += !put(n, p);
+        }
+        virtq_kick(n->tx);
+        if (!n->nr_late || virtq_cb_enable(n->tx) || n->tx->broken)
+            return;
+        reclaim(n);
+    }
+}
+
 static int xmit(struct netdev *d, struct pbuf *p)
 {
     struct vnet *n = d->priv;
-    struct virtq_buf b[MAX_FRAGS + 1];
-    struct pbuf *copy = NULL;
-    int k = !own_header(p) && d->tx_csum ? -1 : gather(n, p, b);
-    if (k < 0) {                              // too many pieces, or no room for the offload's header: one new buffer
-        copy = pbuf_clone(PBUF_LINK, PBUF_RAM, p);
-        if (!copy)
-            return -ENOBUFS;
-        p = copy;
-        k = gather(n, p, b);
-    } else {
-        pbuf_ref(p);
-    }
     if (n->tx->nr_free < n->tx->size / 2)
         reclaim(n);
-    if (virtq_add(n->tx, b, (unsigned)k, 0, p)) {
-        virtq_kick(n->tx);
-        pbuf_free(p);
-        return -ENOBUFS;
-    }
-    return 0;
+    if (unlikely(n->nr_late || tx_full(n)))
+        return defer(n, p);
+    pbuf_ref(p);
+    return put(n, p) ? 0 : -ENOBUFS;
 }
 
 static void kick(struct netdev *d)
@@ -270,7 +316,7 @@ static void kick(struct netdev *d)
     virtq_kick(n->tx);
 }
 
-static void rx_interrupt(struct virtq *q)
+static void interrupt(struct virtq *q)
 {
     virtq_cb_disable(q);
     softirq_raise(SOFTIRQ_NET);
@@ -287,8 +333,8 @@ static int set_up(struct vnet *n, struct virtio_dev *d)
     mem_stats(&m);
     u64 mb = m.total >> 20;
     u16 size = ring_size(mb);
-    n->rx = virtio_queue(d, 0, size, rx_interrupt);
-    n->tx = virtio_queue(d, 1, size, NULL);
+    n->rx = virtio_queue(d, 0, size, interrupt);
+    n->tx = virtio_queue(d, 1, size, interrupt);
     n->no_offload = kzalloc(sizeof(*n->no_offload));
     if (!n->rx || !n->tx || !n->no_offload)
         return -ENOMEM;

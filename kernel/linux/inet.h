@@ -61,6 +61,8 @@ struct tcp_sock {
     u32 snd_total;              // send buffer as set
     u32 window_clamp;           // TCP_WINDOW_CLAMP; 0: none
     u32 window_debt;            // what the window must still lose: it never moves back, it only stays behind what is read
+    u32 rcv_more, snd_more;     // what long paths have made of window and send buffer beyond the usual size (inet_tcp_tune.c)
+    u32 tune_us, tune_bytes;    // read since then
     u32 notsent_lowat;          // TCP_NOTSENT_LOWAT; 0: none
     // Listening.
     struct tcp_group *group;

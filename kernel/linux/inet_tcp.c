@@ -163,6 +163,7 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
     t->bytes_acked += len;
     t->soft_error = 0;
     t->progress_ns = clock_mono_ns();
+    tcp_tune_sent(t);
     if (t->nospace && tcp_sock_writable(t)) {
         t->nospace = false;
         tcp_sock_wake(t, POLL_OUT | POLL_WRNORM);

@@ -20,6 +20,9 @@ void tcp_buffers_apply(struct tcp_sock *t);  // the sizes of both as set; net_lo
 void tcp_window_apply(struct tcp_sock *t);   // the receive window's limit as set; net_lock held
 void tcp_window_give(struct tcp_sock *t, u32 n);   // n bytes were read; net_lock held
 bool tcp_unsent_low(const struct tcp_sock *t);
+void tcp_tune_read(struct tcp_sock *t, u32 n);     // linux/inet_tcp_tune.c; net_lock held, as for both that follow
+void tcp_tune_sent(struct tcp_sock *t);
+void tcp_tune_forget(struct tcp_sock *t);
 u32 tcp_readable(struct tcp_sock *t);        // unread bytes, without urgent data at the front
 
 // linux/inet_tcp_urg.c: urgent data

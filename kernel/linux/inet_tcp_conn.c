@@ -203,6 +203,7 @@ void tcp_sock_drop(struct tcp_sock *t)
     tcp_rx_purge(t);
     list_remove(&t->accept_node);
     list_remove(&t->all_node);
+    tcp_tune_forget(t);
     kfree(t);
 }
 
@@ -296,6 +297,7 @@ void tcp_op_release(struct socket *s)
     close_connection(s, t);
     tcp_rx_purge(t);
     list_remove(&t->all_node);
+    tcp_tune_forget(t);
     net_unlock();
     kfree(t);
 }

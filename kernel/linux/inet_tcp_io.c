@@ -270,6 +270,7 @@ static void consume(struct tcp_sock *t, size_t n)
     t->read_seq += (u32)n;
     tcp_urgent_read(t);
     tcp_window_give(t, (u32)n);
+    tcp_tune_read(t, (u32)n);
     n += t->rx_off;
     while (t->rx_head && n >= t->rx_head->len) {
         struct pbuf *p = t->rx_head;

@@ -46,7 +46,7 @@ void tcp_apply_options(struct tcp_sock *t)
 // Half of SO_RCVBUF is for data, as with Linux's net.ipv4.tcp_adv_win_scale of 1.
 u32 tcp_window_limit(const struct tcp_sock *t)
 {
-    u32 n = net_tcp_wnd;
+    u32 n = net_tcp_wnd + t->rcv_more;
     if (t->s && t->s->rcvbuf_set)
         n = MIN(n, MAX(t->s->rcvbuf / 2, WINDOW_MIN));
     return t->window_clamp ? MIN(n, t->window_clamp) : n;
@@ -86,7 +86,7 @@ void tcp_buffers_apply(struct tcp_sock *t)
 {
     if (!t->pcb || !t->s || t->phase == TCP_LISTENING)
         return;
-    u32 want = t->s->sndbuf_set ? t->s->sndbuf : net_tcp_sndbuf;
+    u32 want = t->s->sndbuf_set ? t->s->sndbuf : net_tcp_sndbuf + t->snd_more;
     u32 in_use = t->snd_total - MIN(t->snd_total, t->pcb->snd_buf);
     t->pcb->snd_buf = want > in_use ? want - in_use : 0;
     t->snd_total = in_use + t->pcb->snd_buf;

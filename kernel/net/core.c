@@ -16,6 +16,7 @@
 #include "lib.h"
 #include "net.h"
 #include "net_priv.h"
+#include "recovery.h"
 #include "page.h"
 #include "printk.h"
 #include "sched.h"
@@ -159,10 +160,12 @@ void net_receive(struct netdev *d, struct pbuf *p)
 
 void net_reclaim(void)
 {
+    sack_batch(true);
     for (struct list *n = netdevs.next; n != &netdevs; n = n->next) {
         struct netdev *d = list_entry(n, struct netdev, node);
         d->poll(d);
     }
+    sack_batch(false);
 }
 
 static void net_softirq(void)

@@ -32,6 +32,28 @@ u32 cubic_reduce(struct tcp_pcb *pcb, u32 window)
 
 void cubic_restart(struct tcp_pcb *pcb) { pcb->net.cubic.epoch_ms = 0; }
 
+#define ROUND_SAMPLES 8u
+#define NEIGHBOR_US 2000u
+
+// HyStart (RFC 9406, section 4.2): slow start is over when the least of a round's round trips has grown, since a queue builds up. Not
+// among neighbors, where what is measured is mostly how busy the machines are.
+void cubic_slow_start(struct tcp_pcb *pcb, u32 rtt)
+{
+    struct net_cubic *c = &pcb->net.cubic;
+    u32 least = pcb->net.min_rtt;
+    if (least < NEIGHBOR_US)
+        return;
+    if (TCP_SEQ_GEQ(pcb->lastack, c->round_end)) {
+        c->round_end = pcb->snd_nxt;
+        c->round_min = rtt;
+        c->round_samples = 0;
+    }
+    c->round_min = MIN(c->round_min, rtt);
+    if (++c->round_samples >= ROUND_SAMPLES && pcb->cwnd >= 16 * tcp_wire_mss(pcb) &&
+        c->round_min > least + MIN(MAX(least / 8, 4000u), 16000u))
+        pcb->ssthresh = pcb->cwnd;
+}
+
 static void begin(struct tcp_pcb *pcb, u32 mss)
 {
     struct net_cubic *c = &pcb->net.cubic;

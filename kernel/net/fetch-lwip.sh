@@ -102,6 +102,13 @@ edit core/tcp.c 's/int calc_rto = .*/int calc_rto = net_tcp_backoff(pcb);/' 'net
 edit core/tcp.c 's/pcb->ssthresh = eff_wnd >> 1;/(void)eff_wnd;/' '(void)eff_wnd'
 edit core/tcp.c 's/pcb->rto = 3000 /pcb->rto = LWIP_TCP_RTO_TIME /' 'pcb->rto = LWIP_TCP_RTO_TIME'
 
+edit core/tcp_out.c '/^tcp_send_empty_ack(struct/,/^}/ s/^  u8_t num_sacks = 0;/& struct tcp_sack_range saved[LWIP_TCP_MAX_SACK_NUM]; net_tcp_report(pcb, saved);/' 'net_tcp_report(pcb, saved)'
+edit core/tcp_out.c '/^tcp_send_empty_ack(struct/,/^}/ s/^  if (p == NULL) {/  if (p == NULL) net_tcp_reported(pcb, saved); &/' 'net_tcp_reported(pcb, saved)'
+edit core/tcp_out.c 's/^  tcp_output_fill_options(pcb, p, optflags, num_sacks);/& net_tcp_reported(pcb, saved);/' 'num_sacks); net_tcp_reported'
+edit core/tcp.c 's/pcb->ssthresh = TCP_SND_BUF;/pcb->ssthresh = 0x7fffffff;/' 0x7fffffff
+
+edit core/tcp_in.c '/Try to send something out/,/tcp_output/ s/tcp_output(pcb);/net_tcp_answer(pcb);/' 'net_tcp_answer(pcb)'
+
 # Each connection has a receive window of its own: SO_RCVBUF.
 edit include/lwip/tcp.h 's/TF_WND_SCALE) ? TCP_WND : TCPWND16(TCP_WND))/TF_WND_SCALE) ? NET_TCP_WND(pcb) : TCPWND16(NET_TCP_WND(pcb)))/' 'NET_TCP_WND(pcb)'
 edit core/tcp.c '/^tcp_connect(/,/^}/ s/TCPWND_MIN16(TCP_WND)/TCPWND_MIN16(NET_TCP_WND(pcb))/' 'TCPWND_MIN16(NET_TCP_WND(pcb))'

@@ -160,9 +160,12 @@ void net_tcp_passive(struct tcp_pcb *pcb)
         inet_tcp_passive(pcb->callback_arg, pcb);
 }
 
-int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest)
+// `data`: bytes after the header.
+int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest, u32 data)
 {
     if (likely(pcb->state != LISTEN)) {
+        if (unlikely(data && (pcb->ooseq || TCP_SEQ_LT(hdr->seqno, pcb->rcv_nxt))))
+            sack_received(pcb, hdr->seqno, data);
         if (len && (TCPH_FLAGS(hdr) & TCP_ACK))
             options(pcb, hdr, len, len1, rest);
         if ((TCPH_FLAGS(hdr) & TCP_URG) && hdr->urgp && pcb->state >= ESTABLISHED && pcb->state < TIME_WAIT && inet_tcp_urgent)

@@ -213,6 +213,9 @@ void net_tcp_dupack(struct tcp_pcb *pcb)
 void net_tcp_freeing(struct tcp_pcb *pcb)
 {
     struct net_tcp *r = &pcb->net;
+    const struct tcp_seg *head = pcb->unacked;
+    if (pcb->cwnd < pcb->ssthresh && head && !(head->flags & NET_SEG_AGAIN))
+        cubic_slow_start(pcb, net_tcp_clock() - head->sent_us);
     if (likely(!tcp_missing(pcb)))
         return;
     u32 now = net_tcp_clock();

@@ -19,6 +19,9 @@ u32 tcp_wire_mss(const struct tcp_pcb *pcb);
 u32 sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, u32 now, u32 *twice);
 void sack_forget(struct tcp_pcb *pcb);
 void sack_trim(struct tcp_pcb *pcb, struct tcp_seg *s);         // takes off what was acknowledged of it
+void sack_received(struct tcp_pcb *pcb, u32 seq, u32 len);      // data of the peer's while something is missing, or that came before
+void sack_batch(bool begins);
+void sack_gone(const struct tcp_pcb *pcb);
 bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at); // false: no memory, or the device still reads it
 
 // net/rack.c: what is lost, by time (RFC 8985)
@@ -30,6 +33,7 @@ void rack_repaired(struct tcp_pcb *pcb);                        // a recovery is
 // net/cubic.c
 u32 cubic_reduce(struct tcp_pcb *pcb, u32 window);              // ssthresh after a loss
 void cubic_grow(struct tcp_pcb *pcb, u32 acked);                // congestion avoidance
+void cubic_slow_start(struct tcp_pcb *pcb, u32 rtt);            // one more acknowledgment in slow start
 void cubic_restart(struct tcp_pcb *pcb);                        // the window was set otherwise
 
 // net/recovery.c

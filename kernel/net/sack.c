@@ -142,6 +142,91 @@ u32 sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, u32 n
     return fresh;
 }
 
+// --- As the receiver ----------------------------------------------------------------------------------------------------------
+
+#define HELD_MOST 8u                          // acknowledgments, so 16 segments
+
+static bool in_batch;                         // what the device has received is being taken in, frame by frame
+static struct tcp_pcb *held;                  // whose acknowledgment waits for the rest of the batch
+static u32 nr_held;
+
+static void release(void)
+{
+    struct tcp_pcb *pcb = held;
+    held = NULL;
+    nr_held = 0;
+    if (pcb)
+        tcp_output(pcb);
+}
+
+// Of a batch of segments in order not every second is acknowledged: one acknowledgment says it all and leaves at the same time. The
+// peer counts bytes (RFC 3465); Linux does as much by merging such segments before TCP sees them (GRO).
+void net_tcp_answer(struct tcp_pcb *pcb)
+{
+    if (in_batch && (pcb->flags & TF_ACK_NOW) && !pcb->unsent && !pcb->ooseq && pcb->state == ESTABLISHED &&
+        pcb->net.twice_left == pcb->net.twice_right && (!held || held == pcb) && ++nr_held < HELD_MOST) {
+        held = pcb;
+        return;
+    }
+    if (held)
+        release();
+    tcp_output(pcb);
+}
+
+void sack_batch(bool begins)
+{
+    in_batch = begins;
+    if (!begins)
+        release();
+}
+
+void sack_gone(const struct tcp_pcb *pcb)
+{
+    if (held == pcb)
+        held = NULL;
+}
+
+// What fills a hole is acknowledged at once (RFC 5681, section 4.2), and what comes twice is reported (RFC 2883): the peer learns that
+// it sent something again without need, how much the network reorders, what its probe was good for.
+void sack_received(struct tcp_pcb *pcb, u32 seq, u32 len)
+{
+    struct net_tcp *r = &pcb->net;
+    u32 end = seq + len;
+    if (pcb->state < ESTABLISHED)
+        return;
+    tcp_set_flags(pcb, TF_ACK_NOW);
+    r->twice_left = r->twice_right = 0;
+    if (TCP_SEQ_LT(seq, pcb->rcv_nxt)) {
+        r->twice_left = seq;
+        r->twice_right = TCP_SEQ_LT(end, pcb->rcv_nxt) ? end : pcb->rcv_nxt;
+        return;
+    }
+    for (u32 i = 0; i < LWIP_TCP_MAX_SACK_NUM && LWIP_TCP_SACK_VALID(pcb, i); i++)
+        if (TCP_SEQ_GEQ(seq, pcb->rcv_sacks[i].left) && TCP_SEQ_LEQ(end, pcb->rcv_sacks[i].right)) {
+            r->twice_left = seq;
+            r->twice_right = end;
+        }
+}
+
+// A report stands before the blocks (section 4) while an acknowledgment is built, and only in that one.
+void net_tcp_report(struct tcp_pcb *pcb, struct tcp_sack_range *saved)
+{
+    if (likely(pcb->net.twice_left == pcb->net.twice_right))
+        return;
+    memcpy(saved, pcb->rcv_sacks, sizeof(pcb->rcv_sacks));
+    memmove(pcb->rcv_sacks + 1, pcb->rcv_sacks, sizeof(pcb->rcv_sacks) - sizeof(pcb->rcv_sacks[0]));
+    pcb->rcv_sacks[0].left = pcb->net.twice_left;
+    pcb->rcv_sacks[0].right = pcb->net.twice_right;
+}
+
+void net_tcp_reported(struct tcp_pcb *pcb, const struct tcp_sack_range *saved)
+{
+    if (likely(pcb->net.twice_left == pcb->net.twice_right))
+        return;
+    memcpy(pcb->rcv_sacks, saved, sizeof(pcb->rcv_sacks));
+    pcb->net.twice_left = pcb->net.twice_right = 0;
+}
+
 void sack_forget(struct tcp_pcb *pcb)
 {
     for (struct tcp_seg *s = pcb->unacked; s; s = s->next)

@@ -168,6 +168,7 @@ void net_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *seg)
 
 void net_tcp_gone(struct tcp_pcb *pcb)
 {
+    sack_gone(pcb);
     if (pcb->net.flight.next)
         list_remove(&pcb->net.flight);
 }

@@ -15,6 +15,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "kernel"))
+
+from oracle.tether import tether
+
+__all__ = ["BUILD", "COLLECTIONS", "KERNEL", "TOP", "disk", "first_output", "hello", "measure", "qemu", "report", "tether", "timed", "uni_options"]
 TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / ".build" / "bench"
 KERNEL = TOP / "kernel" / "build" / "uni.elf"
@@ -104,7 +109,7 @@ def uni_options(image: Path) -> tuple[str, ...]:
 def first_output(command: Sequence[str]) -> float:
     """Seconds from starting a command to the first byte that it prints."""
     begun = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(tether(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None
     try:
         if not process.stdout.read(1):

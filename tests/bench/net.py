@@ -34,6 +34,7 @@ sys.path[:0] = [str(HERE.parent / "kernel"), str(HERE.parent / "net")]
 
 import wire
 from oracle import linux_guest
+from oracle.tether import tether
 
 TOP = HERE.parents[1]
 BUILD = TOP / ".build" / "bench-net"
@@ -142,7 +143,7 @@ class Guest:
         self.server = server
         self.boot_ms = 0.0
         started = time.monotonic()
-        self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stderr=(self.scratch / "qemu.log").open("wb"))
+        self.process = subprocess.Popen(tether(line), stdin=subprocess.DEVNULL, stderr=(self.scratch / "qemu.log").open("wb"))
         if tap and server.port == "http":
             first_answer(self.host, self.ports["http"], started + 60)
             self.boot_ms = (time.monotonic() - started) * 1000

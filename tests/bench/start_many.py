@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import COLLECTIONS, measure, report
+from common import COLLECTIONS, measure, report, tether
 
 sys.path.insert(0, str(COLLECTIONS))
 os.environ.setdefault("UNI_ACCEL", "tcg")
@@ -32,7 +32,7 @@ def bare(kernel: Path, count: int = COUNT) -> float:
                "-chardev", "null,id=control", "-device", "isa-serial,chardev=control,iobase=0x2f8,irq=3",
                "-serial", "stdio", "-netdev", "user,id=net0", "-device", "virtio-net-device,netdev=net0"]
     begun = time.perf_counter()
-    processes = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for _index in range(count)]
+    processes = [subprocess.Popen(tether(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for _index in range(count)]
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()

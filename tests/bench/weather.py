@@ -25,7 +25,7 @@ sys.path[:0] = [str(HERE.parent / "kernel"), str(HERE.parent / "net")]
 
 import wire
 from oracle import linux_guest
-from wire import GUEST, HOST, Weather
+from wire import GUEST, HOST, Weather, tether
 
 TOP = HERE.parents[1]
 BUILD = TOP / ".build" / "bench-weather"
@@ -74,7 +74,7 @@ def guest(line: wire.Wire, kernel: str, disk: Path) -> Iterator[None]:
                   "-initrd", str(linux_guest.prepare())]
     else:
         words += ["-kernel", kernel, "-append", "console=ttyS0 root=/dev/vda rw quiet"]
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(tether(words), stdin=subprocess.DEVNULL)
     end = time.monotonic() + 90
     try:
         while True:

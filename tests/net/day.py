@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 import wire
-from wire import Weather
+from wire import Weather, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -47,21 +47,21 @@ def dhcp_server() -> subprocess.Popen[bytes]:
     for stale in ("dhcp", "leases"):
         (BUILD / stale).unlink(missing_ok=True)
     return subprocess.Popen(
-        ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=tap0", "--bind-interfaces", "--user=root",
+        tether(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=tap0", "--bind-interfaces", "--user=root",
          f"--dhcp-range={GUEST},{GUEST},{LEASE_HOURS}h", f"--dhcp-leasefile={BUILD / 'leases'}", f"--log-facility={BUILD / 'dhcp'}",
-         "--pid-file", "--dhcp-authoritative"], stdin=subprocess.DEVNULL)
+         "--pid-file", "--dhcp-authoritative"]), stdin=subprocess.DEVNULL)
 
 
 def boot(line: wire.Wire, disk: Path) -> subprocess.Popen[bytes]:
     (BUILD / "config").write_bytes(b"init=/bin/day\0ip=dhcp\0uni.tty=0\0")
     return subprocess.Popen(
-        ["qemu-system-x86_64", "-M", MICROVM, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg",
+        tether(["qemu-system-x86_64", "-M", MICROVM, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg",
          "-icount", "shift=auto,sleep=off", "-rtc", "clock=vm", "-cpu", "max", "-m", "32M", "-smp", "1", "-nodefaults",
          "-no-user-config", "-no-reboot", "-display", "none", "-serial", f"file:{BUILD / 'console'}",
          "-chardev", f"socket,id=ctl,path={BUILD / 'control'},server=on,wait=off", "-device",
          "isa-serial,chardev=ctl,iobase=0x2f8,irq=3", "-device", "isa-debug-exit,iobase=0x501,iosize=2",
          "-kernel", KERNEL, "-append", "console=ttyS0 root=/dev/vda rw quiet", "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",
-         "-drive", f"file={disk},format=raw,if=none,id=d0,snapshot=on", "-device", "virtio-blk-device,drive=d0", *line.qemu("device")],
+         "-drive", f"file={disk},format=raw,if=none,id=d0,snapshot=on", "-device", "virtio-blk-device,drive=d0", *line.qemu("device")]),
         stdin=subprocess.DEVNULL)
 
 

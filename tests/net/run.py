@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import wire
-from wire import GUEST, HOST, Weather
+from wire import GUEST, HOST, Weather, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -72,12 +72,12 @@ def guest(line: wire.Wire, machine: str, *argv: str) -> Iterator[subprocess.Pope
     (BUILD / "console").unlink(missing_ok=True)
     bus = "device" if machine == "microvm" else "pci"
     process = subprocess.Popen(
-        ["qemu-system-x86_64", "-M", MICROVM if machine == "microvm" else machine, "-global", "virtio-mmio.force-legacy=false",
+        tether(["qemu-system-x86_64", "-M", MICROVM if machine == "microvm" else machine, "-global", "virtio-mmio.force-legacy=false",
          "-accel", "tcg", "-cpu", "max", "-m", MEMORY, "-smp", "1", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
          "-serial", f"file:{BUILD / 'console'}", "-device", "isa-debug-exit,iobase=0x501,iosize=2", "-kernel", KERNEL,
          "-append", "console=ttyS0 root=/dev/vda rw quiet", "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",
          "-drive", f"file={BUILD / 'disk'},format=raw,if=none,id=d0,snapshot=on", "-device", f"virtio-blk-{bus},drive=d0",
-         *line.qemu(bus)], stdin=subprocess.DEVNULL)
+         *line.qemu(bus)]), stdin=subprocess.DEVNULL)
     try:
         yield process
     finally:

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import wire
-from wire import GUEST, HOST
+from wire import GUEST, HOST, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -316,14 +316,14 @@ class Guest:
             (BUILD / stale).unlink(missing_ok=True)
         bus = "device" if machine == "microvm" else "pci"
         self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-M", MICROVM if machine == "microvm" else machine, "-global", "virtio-mmio.force-legacy=false",
+            tether(["qemu-system-x86_64", "-M", MICROVM if machine == "microvm" else machine, "-global", "virtio-mmio.force-legacy=false",
              "-accel", "tcg", "-cpu", "max", "-m", f"{server.memory}M", "-smp", "1", "-nodefaults", "-no-user-config", "-no-reboot",
              "-display", "none", "-serial", f"file:{BUILD / 'console'}", "-device", "isa-debug-exit,iobase=0x501,iosize=2",
              "-chardev", f"socket,id=ctl,path={BUILD / 'control'},server=on,wait=off", "-device",
              "isa-serial,chardev=ctl,iobase=0x2f8,irq=3", "-kernel", KERNEL, "-append", "console=ttyS0 root=/dev/vda rw quiet",
              "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",
              "-drive", f"file={image},format=raw,if=none,id=d0,cache=unsafe", "-device", f"virtio-blk-{bus},drive=d0",
-             "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no", "-device", f"virtio-net-{bus},netdev=n0"],
+             "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no", "-device", f"virtio-net-{bus},netdev=n0"]),
             stdin=subprocess.DEVNULL)
         self.control: socket.socket | None = None
 

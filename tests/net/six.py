@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import wire
-from wire import HOST, Weather
+from wire import HOST, Weather, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -52,12 +52,12 @@ def guest(line: wire.Wire, compiler: str, *ip: str) -> Iterator[None]:
     pairs = ["init=/bin/six", "uni.tty=0", *(f"ip={word}" for word in ip)]
     (BUILD / "config").write_bytes(b"".join(pair.encode() + b"\0" for pair in pairs))
     process = subprocess.Popen(
-        ["qemu-system-x86_64", "-M", MICROVM, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg", "-cpu", "max", "-m", "32M",
+        tether(["qemu-system-x86_64", "-M", MICROVM, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg", "-cpu", "max", "-m", "32M",
          "-smp", "1", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", f"file:{BUILD / 'console'}",
          "-device", "isa-debug-exit,iobase=0x501,iosize=2", "-kernel", KERNEL, "-append", "console=ttyS0 root=/dev/vda rw quiet",
          "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}", "-drive",
          f"file={build_disk(compiler)},format=raw,if=none,id=d0,snapshot=on", "-device", "virtio-blk-device,drive=d0",
-         *line.qemu("device")], stdin=subprocess.DEVNULL)
+         *line.qemu("device")]), stdin=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -69,16 +69,18 @@ def guest(line: wire.Wire, compiler: str, *ip: str) -> Iterator[None]:
 def router() -> Iterator[None]:
     """dnsmasq as router and as DHCP server for IPv4."""
     prefix = [f"{PREFIX}::1/64", "dev", "tap0", "nodad"]
+    Path("/proc/sys/net/ipv6/conf/tap0/accept_ra").write_text("0")      # it shall not configure the host as well
     subprocess.run(["ip", "-6", "addr", "add", *prefix], check=True)
     process = subprocess.Popen(
-        ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=tap0", "--bind-interfaces", "--user=root",
+        tether(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=tap0", "--bind-interfaces", "--user=root",
          "--dhcp-range=10.9.0.60,10.9.0.60,1h", f"--dhcp-range={PREFIX}::,ra-only,64,1h", "--enable-ra", "--ra-param=tap0,4,600",
-         f"--dhcp-leasefile={BUILD / 'leases'}", "--pid-file", "--dhcp-authoritative"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+         f"--dhcp-leasefile={BUILD / 'leases'}", "--pid-file", "--dhcp-authoritative"]), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
         process.kill()
         process.wait()
+        # Or the host would send from this address in later tests, to guests that have no route back to it.
         subprocess.run(["ip", "-6", "addr", "del", *prefix[:3]], check=True)
 
 
@@ -214,7 +216,7 @@ def groups(line: wire.Wire) -> None:
                 pass
 
 
-TESTS: dict[str, Callable[[wire.Wire], None]] = {"static": static, "groups": groups, "advertised": advertised}
+TESTS: dict[str, Callable[[wire.Wire], None]] = {"static": static, "advertised": advertised, "groups": groups}
 
 
 def main() -> int:

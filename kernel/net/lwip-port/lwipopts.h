@@ -75,7 +75,7 @@ void dns_setserver(u8 n, const void *addr);    // DHCP's answer; net/config.c
 #define LWIP_TCP 1
 #define TCP_MSS 16256                         // of loopback; other interfaces: MTU - 40 (60)
 #define LWIP_WND_SCALE 1
-#define TCP_RCV_SCALE 4
+#define TCP_RCV_SCALE 7
 // Variables, set from the size of memory in net/core.c.
 extern u32 net_tcp_wnd, net_tcp_sndbuf;
 #ifdef UNI_LWIP_INIT                          // init.c only checks the options with the preprocessor, which knows no variables
@@ -90,7 +90,7 @@ extern u32 net_tcp_wnd, net_tcp_sndbuf;
 #define TCP_QUEUE_OOSEQ 1
 #define TCP_OOSEQ_MAX_PBUFS 0
 #define LWIP_TCP_SACK_OUT 1
-#define LWIP_TCP_MAX_SACK_NUM 3
+#define LWIP_TCP_MAX_SACK_NUM 4
 #define LWIP_TCP_TIMESTAMPS 0
 #define LWIP_TCP_KEEPALIVE 1
 #define TCP_LISTEN_BACKLOG 1
@@ -137,8 +137,8 @@ int net_hook_ip6(struct pbuf *p, struct netif *n);
 struct ip6_addr;
 const struct ip6_addr *net_hook_gateway6(const struct netif *n, const struct ip6_addr *dest);
 #define LWIP_HOOK_ND6_GET_GW(n, dest) net_hook_gateway6(n, dest)
-int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest);
-#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) (signed char)net_hook_tcp(pcb, hdr, optlen, opt1len, opt2)
+int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest, u32 data);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, optlen, opt1len, opt2, p) (signed char)net_hook_tcp(pcb, hdr, optlen, opt1len, opt2, (p)->tot_len)
 #include "recovery.h"
 
 #endif

@@ -14,6 +14,8 @@ struct net_cubic {
     u32 origin, k_ms;           // the plateau, and how long after epoch_ms it is reached
     u32 w_est;                  // what Reno would have now
     u64 epoch_ms;               // of the present stage of congestion avoidance; 0: it has not begun
+    u32 round_end, round_min;   // slow start: what ends this round; its least round trip so far, of that many samples
+    u32 round_samples;
 };
 
 // Flags of lwIP's tcp_seg.flags that it leaves free.
@@ -38,6 +40,7 @@ struct net_tcp {
     u32 probe_end;              // tail loss probe (RFC 8985, section 7); 0: no probe is out
     u32 total_again;            // segments sent again, ever
     u32 wnd_max;                // receive window at most (SO_RCVBUF, TCP_WINDOW_CLAMP); 0: the default
+    u32 twice_left, twice_right;        // what the peer sent twice, to be reported; equal: nothing
     u16 wire_mss;               // where the device cuts segments: their size on the wire; else 0
     u8 syn_retries;             // TCP_SYNCNT; 0: the default
     u8 dupthresh;               // segments that overtook another, at least three; 0: none did
@@ -57,6 +60,10 @@ int net_tcp_gives_up(struct tcp_pcb *pcb);          // after so many time-outs
 void net_tcp_dupack(struct tcp_pcb *pcb);
 void net_tcp_freeing(struct tcp_pcb *pcb);          // lastack has moved; the queues are still what they were
 void net_tcp_acked(struct tcp_pcb *pcb, u32 bytes); // new data was acknowledged; the queues are up to date
+struct tcp_sack_range;
+void net_tcp_report(struct tcp_pcb *pcb, struct tcp_sack_range *saved);
+void net_tcp_reported(struct tcp_pcb *pcb, const struct tcp_sack_range *saved);
+void net_tcp_answer(struct tcp_pcb *pcb);           // what tcp_input() leads to: tcp_output(), now or after more has come in
 void net_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *seg);
 void net_tcp_gone(struct tcp_pcb *pcb);
 u32 net_tcp_window(struct tcp_pcb *pcb);            // how far beyond lastack the congestion control lets tcp_output() go

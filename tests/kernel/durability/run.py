@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent))
 from oracle import build
 from oracle.case import Case
 from oracle.guest import Machine, qemu_line, records
+from oracle.tether import tether
 
 KERNEL = HERE.parents[2] / "kernel/build/uni.elf"
 WRITER = Case("writer", "durability", ("/bin/writer",), memory=64)
@@ -46,7 +47,7 @@ def content(kind: int, number: int, size: int) -> bytes:
 def kill_at(line: list[str], console: Path, rng: random.Random) -> bytes:
     """Start QEMU, kill it some time after the first promise; the console."""
     console.unlink(missing_ok=True)
-    with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as qemu:
+    with subprocess.Popen(tether(line), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as qemu:
         deadline = time.monotonic() + 60
         while not (console.exists() and console.stat().st_size > 200) and time.monotonic() < deadline and qemu.poll() is None:
             time.sleep(0.02)

@@ -15,6 +15,7 @@ from pathlib import Path
 from .build import sparse_copy
 from .case import Case, Outcome
 from .host import client_command, run_client
+from .tether import tether
 
 MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
 #: What the kernel itself prints on the console: its lines and a crash's registers. Reported, never compared.
@@ -136,7 +137,7 @@ def run_qemu(line: list[str], case: Case, scratch: Path, port: int = 0) -> tuple
     (scratch / "command").write_text(shlex.join(line) + "\n")
     said = b""
     with (scratch / "qemu.log").open("wb") as sink:
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(tether(line), stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
         try:
             if case.client:
                 said = run_client(client_command(case, "127.0.0.1", port), case.timeout)
