@@ -23,7 +23,7 @@ struct cred {
 
 enum {                              // include/uapi/linux/capability.h
     CAP_CHOWN = 0, CAP_DAC_OVERRIDE = 1, CAP_DAC_READ_SEARCH = 2, CAP_FOWNER = 3, CAP_FSETID = 4, CAP_NET_BIND_SERVICE = 10,
-    CAP_NET_RAW = 13, CAP_IPC_LOCK = 14, CAP_SYS_RAWIO = 17, CAP_SYS_ADMIN = 21, CAP_SYS_RESOURCE = 24, CAP_MKNOD = 27,
+    CAP_NET_ADMIN = 12, CAP_NET_RAW = 13, CAP_IPC_LOCK = 14, CAP_SYS_RAWIO = 17, CAP_SYS_ADMIN = 21, CAP_SYS_RESOURCE = 24, CAP_MKNOD = 27,
 };
 
 const struct cred *current_cred(void);              // never NULL: the kernel's own threads are root

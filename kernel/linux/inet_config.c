@@ -6,6 +6,7 @@
 #include "lwip/etharp.h"
 #include "lwip/ip.h"
 
+#include "cred.h"
 #include "errno.h"
 #include "lib.h"
 #include "process.h"
@@ -147,7 +148,7 @@ static u32 class_mask(u32 addr)
 
 long inet_ifset(struct netif *n, u32 cmd, u16 family, u32 value)
 {
-    if (current_process()->euid)
+    if (!capable(CAP_NET_ADMIN))
         return -EPERM;
     switch (cmd) {
     case SIOCSIFADDR:
@@ -175,7 +176,7 @@ long inet_ifset(struct netif *n, u32 cmd, u16 family, u32 value)
 long inet_route_ioctl(struct netif *n, bool add, const struct rtentry_k *r)
 {
     bool through = r->flags & 2;              // RTF_GATEWAY
-    if (current_process()->euid)
+    if (!capable(CAP_NET_ADMIN))
         return -EPERM;
     if (r->dst.family != K_AF_INET)
         return -EAFNOSUPPORT;

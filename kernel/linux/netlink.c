@@ -2,6 +2,7 @@
 // AF_NETLINK, of which NETLINK_ROUTE (netlink(7), rtnetlink(7)): sockets, messages, groups.
 #include "netlink.h"
 
+#include "cred.h"
 #include "errno.h"
 #include "kmalloc.h"
 #include "lib.h"
@@ -175,7 +176,7 @@ static int serve(struct nl_out *o, const struct nlmsghdr *h)
     if (h->nlmsg_len < NLMSG_LENGTH(sizeof(struct rtgenmsg)))
         return 0;
     if (kind != 2)
-        return current_process()->euid ? -EPERM : nl_change(h);
+        return capable(CAP_NET_ADMIN) ? nl_change(h) : -EPERM;
     return h->nlmsg_flags & NLM_F_DUMP ? nl_dump(o, h, o->n->options & BIT(NETLINK_GET_STRICT_CHK)) : nl_get(o, h);
 }
 

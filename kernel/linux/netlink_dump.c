@@ -7,6 +7,7 @@
 #include "lwip/ip.h"
 #include "lwip/priv/nd6_priv.h"
 
+#include "cred.h"
 #include "errno.h"
 #include "lib.h"
 #include "process.h"
@@ -158,7 +159,7 @@ static void put_route(struct nl_out *o, const struct route *r)
         nl_attr(o, RTA_GATEWAY, r->gateway, len);
     nl_attr_u32(o, RTA_OIF, inet_ifindex(r->n));
     if (r->flags & RTM_F_CLONED)
-        nl_attr_u32(o, RTA_UID, current_process()->euid);
+        nl_attr_u32(o, RTA_UID, current_cred()->euid);
     if (r->family == K_AF_INET6 || (r->flags & RTM_F_CLONED)) {
         struct rta_cacheinfo c = { .rta_clntref = 0 };
         nl_attr(o, RTA_CACHEINFO, &c, sizeof(c));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // AF_UNIX: connections and state. Names are in unix_name.c, messages in unix_io.c. unix(7).
 #include "unix.h"
+#include "cred.h"
 #include "errno.h"
 #include "kmalloc.h"
 #include "lib.h"
@@ -368,13 +369,14 @@ static u32 unix_poll(struct socket *s)
 // unix(7): the peer's supplementary groups; whoever is connected here is this process.
 static int peer_groups(const struct unix_sock *u, void *val, u32 *len)
 {
-    const struct process *p = the_process;
-    u32 size = p->ngroups * (u32)sizeof(p->groups[0]);
+    const struct group_list *g = current_cred()->groups;
+    u32 size = g ? g->n * (u32)sizeof(g->gid[0]) : 0;
     if (!u->peer_cred.pid)
         return -ENODATA;
     if (*len < size)
         return -ERANGE;
-    memcpy(val, p->groups, size);
+    if (g)
+        memcpy(val, g->gid, size);
     *len = size;
     return 0;
 }
