@@ -9,10 +9,11 @@
 #include "cred.h"
 #include "errno.h"
 #include "lib.h"
-#include "process.h"
+#include "cred.h"
 
 #include "../net/net_priv.h"
 
+#include <linux/capability.h>
 #include <linux/sockios.h>
 
 int inet_set_addr4(struct netif *n, u32 addr, u32 mask)
