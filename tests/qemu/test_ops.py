@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine import accel, cgroup
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import DeadlineError, HostError, UsageError
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, ops, usage
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, ops, saved, usage
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
 from .conftest import TOP, Host
@@ -109,7 +109,7 @@ def test_saved_and_back(host: Host, ticks: Path) -> None:
     assert [action.kind for action in back.plan.actions] == ["start"] and back.vm["status"] == "running"
     follow(host, "web", f"tick {last + 5}")
     assert shown(host, "web").count("tick 0\n") == 1, "it went on, it did not begin again"
-    assert not (Path(str(back.vm["directory"])) / ops.SAVED).exists()
+    assert not (Path(str(back.vm["directory"])) / saved.SAVED).exists()
 
 
 def test_a_changed_vm_does_not_come_back_from_its_old_state(host: Host, ticks: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_changed_vm_does_not_come_back_from_its_old_state(host: Host, ticks: P
 
 def test_dump_is_an_elf_core(host: Host, ticks: Path, tmp_path: Path) -> None:
     api.ensure(host.root, counting(ticks, "web"), "healthy", timeout=60)
-    size = ops.dump(host.root, "web", tmp_path / "core")
+    size = ops.dump(host.root, "web", tmp_path / "core")["size"]
     head = (tmp_path / "core").read_bytes()[:20]
     assert size > 32 << 20 and head[:4] == b"\x7fELF" and struct.unpack_from("<H", head, 16)[0] == 4
     with pytest.raises(HostError):

@@ -14,12 +14,16 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ops
 def dump_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vm")
     parser.add_argument("file", type=Path, help="a new file")
+    parser.add_argument("--physical", action="store_true",
+                        help="with physical addresses only, as tools for kernels want it")
 
 
 def dump(args: argparse.Namespace, ui: Ui) -> int:
     """Write the guest's memory as an ELF core."""
-    size = ops.dump(ui.root, args.vm, args.file.absolute())
-    ui.line({"vm": args.vm, "file": str(args.file), "size": size}, str(args.file))
+    where = ops.dump(ui.root, args.vm, args.file.absolute(), physical=args.physical)
+    ui.line({"vm": args.vm, **where}, str(args.file))
+    if not args.physical:
+        ui.note(where["command"])
     return 0
 
 

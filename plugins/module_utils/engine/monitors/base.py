@@ -30,7 +30,7 @@ class Disk:
 class Nic:
     """A network interface: user networking with ``ports``, or a TAP interface made or opened by the keeper.
 
-    ``tap`` is the text of the keeper's ``tap`` record without its name.
+    ``tap`` is the text of the keeper's ``tap`` record without its name. ``mtu``: the guest is told; 0 for nothing.
     """
 
     mac: str
@@ -39,6 +39,7 @@ class Nic:
     restrict: bool = False
     address: str = ""
     network: str = ""
+    mtu: int = 0
 
 
 @dataclass(frozen=True)

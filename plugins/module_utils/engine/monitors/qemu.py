@@ -175,7 +175,8 @@ class _Line:
             backend = f"tap,id={name},fd=@{name}@"
         else:
             backend = user_backend(number, nic.ports, restrict=nic.restrict)
-        return ["-netdev", backend, "-device", self.device("virtio-net", f"netdev={name},mac={nic.mac}")]
+        mtu = f",host_mtu={nic.mtu}" if nic.mtu else ""  # virtio 1.2, 5.1.3: VIRTIO_NET_F_MTU
+        return ["-netdev", backend, "-device", self.device("virtio-net", f"netdev={name},mac={nic.mac}{mtu}")]
 
 
 def hostfwd(port: PortForward) -> str:

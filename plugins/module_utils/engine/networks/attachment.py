@@ -82,7 +82,7 @@ def attach(root: Root, vm: Vm, number: int, wanted: Mapping[str, Any], mac: str,
                           gateway6=network.gateway6 if outward else "",
                           prefix6=ipaddress.ip_network(network.get("subnet6") or "::/64").prefixlen)
     nic = Nic(mac, tap=f"{tap}:{network.bridge}:{1 if network.get('isolated') else 0}:{network.get('mtu')}",
-              network=network.name, address=address)
+              network=network.name, address=address, mtu=int(network.get("mtu")))
     record = {"network": network.name, "address": address, "mac": mac, "interface": tap, "gateway": network.gateway,
               "address6": address6, "bridge": network.bridge, "ports": list(ports)}
     return Attached(nic, interface, record, gone, f"{server.pid}:{server.start}" if server else "")

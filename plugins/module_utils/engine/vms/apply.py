@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 import secrets as random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
@@ -28,9 +28,13 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record impor
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import split
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec, effective
 
+if TYPE_CHECKING:
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.saved import Incoming
+
 BOOT_SECONDS = 60.0      # for the first sign of life of a guest, also under emulation on a busy host
 KILL_SECONDS = 30.0      # for the end of a QEMU that was killed
 SIGTERM, SIGKILL = 15, 9
+SAVED = "saved.state"    # the machine's state beside the VM's record: while it is there, the guest has not gone on
 
 
 def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None, *, hold: ExitStack | None = None) -> Vm:
@@ -87,10 +91,11 @@ def _erase(root: Root, vm: Vm) -> None:
             ipam.release(root, item["network"], vm.id)
 
 
-def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incoming: Path | None = None) -> None:
+def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incoming: Incoming | None = None) -> None:
     """Start VMs (their locks are held) together, with one keeper, and wait until each shows a sign of life.
 
     The keeper starts the first ones while the next are still being prepared (``vms`` may make them on the way).
+    A VM that boots forgets the memory that it was saved with.
 
     :raises UniError: the first failure; the others run
     """
@@ -102,6 +107,8 @@ def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incom
         keeper: keepers.Started | None = None
         for vm in vms:
             try:
+                if incoming is None:
+                    (vm.directory / SAVED).unlink(missing_ok=True)
                 ports = launch.choose_ports(root, vm)
                 vm.runtime.clear()
                 vm.runtime.update(ports=ports, values=vm.record["values"])
@@ -126,17 +133,17 @@ def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incom
 def start_saved(root: Root, vm: Vm, *, timeout: float = BOOT_SECONDS) -> None:
     """Start a VM (its lock is held) from the state that it was saved in; from its disk when there is none, or when
     the machine would be another one.
+
+    :raises StateError: code ``vm.saved_elsewhere``: this host cannot go on with it
     """
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ops
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import saved
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.views import changed_since_start
 
-    path = vm.directory / ops.SAVED
-    if status_of(vm.state) != "saved" or not path.exists() or changed_since_start(vm):
-        path.unlink(missing_ok=True)
+    if not (vm.directory / SAVED).exists() or changed_since_start(vm):
         start(root, [vm], timeout=timeout)
         return
-    start(root, [vm], timeout=timeout, incoming=path)
-    ops.resume_saved(vm)
+    start(root, [vm], timeout=timeout, incoming=saved.incoming(root, vm))
+    saved.resume(vm)
 
 
 def _check_start(root: Root, vm: Vm, result: dict[str, Any] | None, timeout: float) -> None:
@@ -276,11 +283,12 @@ def pause(root: Root, vm: Vm) -> None:
 
 
 def resume(root: Root, vm: Vm) -> None:
-    """Let the virtual CPUs go on (QMP cont)."""
-    _monitor(root, vm, "cont", "running", ("paused",))
+    """Let the virtual CPUs go on (QMP cont), also those of a VM whose saving was cut off."""
+    _monitor(root, vm, "cont", "running", ("paused",), before=lambda: (vm.directory / SAVED).unlink(missing_ok=True))
 
 
-def _monitor(root: Root, vm: Vm, command: str, after: str, allowed: tuple[str, ...]) -> None:
+def _monitor(root: Root, vm: Vm, command: str, after: str, allowed: tuple[str, ...], *,
+             before: Callable[[], None] | None = None) -> None:
     from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
 
     vm = repair(root, vm)
@@ -290,6 +298,8 @@ def _monitor(root: Root, vm: Vm, command: str, after: str, allowed: tuple[str, .
     if status not in allowed:
         raise StateError(f"VM {vm.name} is {status}", code="vm.not_running", hint=f"start it: uni start {vm.name}")
     with Qmp(vm.directory) as qmp:
+        if before is not None:
+            before()
         qmp.call(command)
     keepers.ask(vm.directory, {"op": "note", "status": after}, timeout=10)
 

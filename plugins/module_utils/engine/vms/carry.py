@@ -106,7 +106,9 @@ def apply_plan(root: Root, spec: VmSpec, vm: Vm, plan: Plan, image: Mapping[str,
             apply.pause(root, vm)
         elif action.kind == "unpause":
             apply.resume(root, vm)
-        if action.kind in ("start", "restart"):
+        if action.kind == "start":
             apply.start_saved(root, vm, timeout=boot)
+        elif action.kind == "restart":
+            apply.start(root, [vm], timeout=boot)
         vm = present(vm)
     return vm

@@ -34,6 +34,7 @@ USER_GUEST, USER_GATEWAY, USER_DNS = "10.0.2.15", "10.0.2.2", "10.0.2.3"
 
 if TYPE_CHECKING:
     from ansible_collections.uni.engine.plugins.module_utils.engine.networks.attachment import Attached
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms.saved import Incoming
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Network:
     attached: Attached | None = None
 
 
-def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, Any]:
+def prepare(root: Root, vm: Vm, *, incoming: Incoming | None = None) -> dict[str, Any]:
     """Write ``config`` and ``launch`` for the next start; the facts about it, for the record.
 
     :raises UniError: kernel, image, volume, network or tool missing, memory too small: nothing was started
     """
     values = vm.values
-    kernel = find_kernel(root, vm)
+    kernel = find_kernel(root, vm) if incoming is None else incoming.kernel
     memory = int(value(vm, "memory"))
     _check_memory(vm, memory, kernel)
     monitor = monitors_base.get(effective(values, "monitor"))
@@ -69,13 +70,20 @@ def prepare(root: Root, vm: Vm, *, incoming: Path | None = None) -> dict[str, An
         cpus=int(value(vm, "cpus")), kernel=kernel, append=start.append, config=config,
         disks=tuple(disks(root, vm, resumed=incoming is not None)), control=start.control,
         nics=tuple(item.nic for item in networks), rng=bool(effective(values, "rng")),
-        gdb=bool(effective(values, "debug")), incoming=incoming)
+        gdb=bool(effective(values, "debug")), incoming=incoming.memory if incoming is not None else None)
     command = monitor.command(program, spec)
-    facts = {"kernel": str(kernel), "accel": chosen.name, "accel_reason": chosen.reason, "qemu": version}
+    facts = {"kernel": str(kernel), "accel": chosen.name, "accel_reason": chosen.reason, "qemu": version,
+             "kernel_mark": kernel_mark(kernel)}
     records = list(_records(root, vm, command, networks, low_ports=_low_ports(vm), kvm=chosen.name == "kvm",
                             control=start.control, booted=incoming is not None))
     write_records(vm.directory / "launch", records, whole=False)
     return facts
+
+
+def kernel_mark(kernel: Path) -> list[int]:
+    """Tells a kernel's file from another one at the same path."""
+    seen = kernel.stat()
+    return [seen.st_size, seen.st_mtime_ns]
 
 
 def write_records(path: Path, records: list[tuple[str, str]], *, whole: bool = True) -> None:

@@ -14,7 +14,6 @@ from typing import Any, BinaryIO
 
 from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
-    DeadlineError,
     GuestError,
     StateError,
     UniError,
@@ -25,11 +24,10 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.saved import save
 
-SAVED = "saved.state"      # the machine's state beside the VM's record
-SAVE_SECONDS = 300.0
+DUMP_SECONDS = 300.0
 FOLLOW_POLL = 0.1          # seconds between looks at the events log
-POLL = 0.02                # seconds between looks at a migration; QMP has no command that waits for it
 
 
 def running(root: Root, reference: str) -> Vm:
@@ -80,11 +78,15 @@ def _disk_stats(item: dict[str, Any]) -> dict[str, Any]:
             + counts.get("failed_wr_operations", 0)}
 
 
-def dump(root: Root, reference: str, path: Path) -> int:
-    """Write the guest's memory to ``path`` as an ELF core (QMP dump-guest-memory); its size in bytes.
+def dump(root: Root, reference: str, path: Path, *, physical: bool = False) -> dict[str, Any]:
+    """Write the guest's memory to ``path`` as an ELF core (QMP dump-guest-memory), and how to open it in gdb.
 
     The file is created by this process and handed over as a descriptor: QEMU needs no right to write there.
+
+    :param physical: with physical addresses only, as tools for kernels want it
     """
+    from ansible_collections.uni.engine.plugins.module_utils.engine import coredump
+
     vm = running(root, reference)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -93,13 +95,19 @@ def dump(root: Root, reference: str, path: Path) -> int:
     try:
         with Qmp(vm.directory) as qmp:
             qmp.pass_fd("dump", fd)
-            qmp.call("dump-guest-memory", paging=False, protocol="fd:dump", deadline=SAVE_SECONDS)
-        return os.fstat(fd).st_size
+            qmp.call("dump-guest-memory", paging=False, protocol="fd:dump", deadline=DUMP_SECONDS)
+        if not physical:
+            coredump.add_virtual(path)
+        size = os.fstat(fd).st_size
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     finally:
         os.close(fd)
+    symbols, program = _symbols(root, vm)
+    argv = ["gdb", str(symbols), str(path)]
+    argv += ["-ex", f"add-symbol-file {program}"] if program is not None else []
+    return {"file": str(path), "size": size, "argv": argv, "command": shlex.join(argv)}
 
 
 def debug(root: Root, reference: str) -> dict[str, Any]:
@@ -131,14 +139,19 @@ def debug(root: Root, reference: str) -> dict[str, Any]:
             raise
         finally:
             os.close(fd)
-    kernel = Path(str((vm.runtime.get("boot") or {}).get("kernel", "")))
-    symbols = next((item for item in (kernel.with_name("uni.elf.debug"), kernel.with_name("uni.debug.elf"), kernel)
-                    if item.is_file()), kernel)
-    program = _program(root, vm)
+    symbols, program = _symbols(root, vm)
     argv = ["gdb", str(symbols), "-ex", f"target remote {path}"]
     argv += ["-ex", f"add-symbol-file {program}"] if program is not None else []
     return {"socket": str(path), "symbols": str(symbols), "program": str(program or ""), "argv": argv,
             "command": shlex.join(argv)}
+
+
+def _symbols(root: Root, vm: Vm) -> tuple[Path, Path | None]:
+    """The files with the symbols of the VM's kernel, and of its program."""
+    kernel = Path(str((vm.runtime.get("boot") or {}).get("kernel", "")))
+    symbols = next((item for item in (kernel.with_name("uni.elf.debug"), kernel.with_name("uni.debug.elf"), kernel)
+                    if item.is_file()), kernel)
+    return symbols, _program(root, vm)
 
 
 def _program(root: Root, vm: Vm) -> Path | None:
@@ -160,70 +173,6 @@ def _program(root: Root, vm: Vm) -> Path | None:
     except UniError:
         return None
     return target
-
-
-def save(root: Root, reference: str) -> None:
-    """Pause the VM, write its state to disk and end QEMU; the next start goes on from there.
-
-    :raises GuestError: code ``vm.save``: QEMU could not; the VM runs on
-    """
-    with records.locked(records.find(root, reference).directory) as held:
-        vm = running(root, held.id)
-        path = vm.directory / SAVED
-        temp = vm.directory / f".tmp-{SAVED}"
-        try:
-            fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise host_error(error, temp) from error
-        try:
-            _migrate(vm, fd)
-            os.fsync(fd)
-            temp.rename(path)
-        except BaseException:
-            temp.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(fd)
-        apply.end(vm, apply.SIGKILL, 0)
-        state = vm.fresh().state
-        records.save_state(vm.directory, {**state, "status": "saved"})
-
-
-def _migrate(vm: Vm, fd: int) -> None:
-    """QMP: stop, migrate into the descriptor, wait for the end; on a failure the guest goes on."""
-    with Qmp(vm.directory) as qmp:
-        qmp.call("stop")
-        try:
-            qmp.pass_fd("state", fd)
-            qmp.call("migrate", uri="fd:state")
-            deadline = time.monotonic() + SAVE_SECONDS
-            while True:
-                progress = qmp.call("query-migrate")
-                status = progress.get("status")
-                if status == "completed":
-                    return
-                if status in ("failed", "cancelled"):
-                    raise GuestError(f"VM {vm.name} could not be saved: {progress.get('error-desc', status)}",
-                                     code="vm.save", hint="is there enough space on the disk?")
-                if time.monotonic() > deadline:
-                    qmp.call("migrate_cancel")
-                    raise DeadlineError(f"VM {vm.name} was not saved within {SAVE_SECONDS:g} s", code="vm.save")
-                time.sleep(POLL)
-        except BaseException:
-            qmp.call("cont")
-            raise
-
-
-def resume_saved(vm: Vm) -> None:
-    """After a start from a saved state: wait until QEMU has read it, then let the guest go on."""
-    deadline = time.monotonic() + SAVE_SECONDS
-    with Qmp(vm.directory) as qmp:
-        while qmp.call("query-status")["status"] == "inmigrate":
-            if time.monotonic() > deadline:
-                raise DeadlineError(f"VM {vm.name} did not come back within {SAVE_SECONDS:g} s", code="vm.restore")
-            time.sleep(POLL)
-        qmp.call("cont")
-    (vm.directory / SAVED).unlink(missing_ok=True)
 
 
 def events(root: Root, *, since: str | float | None = None, until: str | float | None = None, follow: bool = False,
@@ -300,3 +249,6 @@ def recover(root: Root) -> list[dict[str, str]]:
             after = apply.repair(root, vm)
             result.append({"id": vm.id, "name": vm.name, "before": before, "after": status_of(after.state)})
     return result
+
+
+__all__ = ["debug", "dump", "events", "host_stats", "recover", "running", "save", "stats"]

@@ -186,7 +186,7 @@ def _reach(target: str, status: str, state: str, *, fresh: bool = False) -> list
             return []
         return [action("start", "running")] * (status not in ("running", "starting")) + [action("pause", "paused")]
     if state == "restarted" and not fresh:
-        return [action("restart" if status in UP else "start", "running")]
+        return [action("restart" if status in (*UP, "saved") else "start", "running")]
     if status == "paused":
         return [action("unpause", "running")]
     if status in ("running", "starting", "restarting"):
