@@ -23,8 +23,21 @@ matches() {
     echo "$sha256  $dir/$tarball" | sha256sum --check --quiet
 }
 
-download() {
-    command -v apt-get >/dev/null || fail "no apt-get on this machine to fetch the source package with"
+# The pool of an archive keeps the files of all its releases side by side: the machine's own archives first, then Debian's.
+from_pools() {
+    # shellcheck disable=SC2016 # apt-get expands
+    archives=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sort -u)
+    for archive in $archives http://deb.debian.org/debian/; do
+        for component in main universe; do
+            if /usr/lib/apt/apt-helper -qq download-file "${archive%/}/pool/$component/l/lwip/$tarball" "$dir/$tarball" \
+                "SHA256:$sha256" >/dev/null 2>&1; then return 0; fi
+        done
+    done
+    return 1
+}
+
+# An archive of another layout, as its index of source packages knows it.
+from_index() {
     apt=$dir/apt
     rm -rf "$apt"
     mkdir -p "$apt/lists/partial" "$apt/sources.list.d"
@@ -44,10 +57,8 @@ APT::Sandbox::User "root";
 EOF
     APT_CONFIG=$apt/apt.conf apt-get -qq update >&2 || fail "apt-get update for source packages failed"
     (cd "$dir" && APT_CONFIG=$apt/apt.conf apt-get -qq source --download-only "lwip=$version-2" >&2) ||
-        (cd "$dir" && APT_CONFIG=$apt/apt.conf apt-get -qq source --download-only lwip >&2) ||
-        fail "apt-get source lwip failed"
+        fail "the archives of this machine do not have version $version of the source package lwip"
     rm -rf "$apt"
-    [ -f "$dir/$tarball" ] || fail "the source package offered here is not version $version"
 }
 
 if [ -n "${LWIP_TARBALL:-}" ]; then
@@ -55,7 +66,8 @@ if [ -n "${LWIP_TARBALL:-}" ]; then
     cp "$LWIP_TARBALL" "$dir/$tarball"
 elif ! matches >/dev/null 2>&1; then
     rm -f "$dir/$tarball"   # half of it, from a download that was killed
-    download
+    command -v apt-get >/dev/null || fail "no apt-get on this machine to fetch the source package with"
+    from_pools || from_index
 fi
 matches >&2 || {
     rm -f "$dir/$tarball"
