@@ -3,8 +3,10 @@
 """Uni on a machine that has never seen it: a bare Debian with systemd and cgroup v2 in QEMU's emulation.
 
 The roles host, kernel and daemon are run over ssh; then the daemon is restarted, killed and renewed, the machine rebooted,
-limits set, and a plain user runs quickstart.sh. Takes the better part of an hour on two cores, so it is no part of test.sh.
-As root, with debootstrap, QEMU, e2fsprogs and the .venv of test.sh; everything is kept below .build/machine.
+limits set, and a plain user runs quickstart.sh. Takes 40 to 60 minutes on two cores, so it is no part of test.sh: a minute or
+two to install and to boot, 15 for the roles (twice), 15 for quickstart.sh, the rest for the others. What is committed is what runs: a
+clone, so that the checkout may change meanwhile. As root, with debootstrap, QEMU, e2fsprogs and the .venv of test.sh;
+everything is kept below .build/machine.
 
     tests/machine/run.py [--keep] [--suite bookworm] [STEP...]       steps: roles daemon limits kvm reboot quickstart
 """
@@ -42,6 +44,15 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+def clone() -> Path:
+    """What is committed, in a directory of its own, where Ansible finds the collection."""
+    path = WORK / "collections/ansible_collections/uni/engine"
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    run("git", "clone", "-q", TOP, path)
+    return path
+
+
 class Machine:
     """One virtual machine with a disk of its own."""
 
@@ -74,8 +85,8 @@ class Machine:
         if os.environ.get("PIP_CERT"):                                      # how this machine reaches its package index
             shutil.copy(os.environ["PIP_CERT"], self.base / "etc/authorities.pem")
             write(self.base / "etc/pip.conf", "[global]\ncert = /etc/authorities.pem\n")
-        run("chroot", self.base, "systemctl", "enable", "systemd-networkd")
-        run("chroot", self.base, "systemctl", "mask", "apt-daily.timer", "apt-daily-upgrade.timer")
+        run("chroot", self.base, "systemctl", "--quiet", "enable", "systemd-networkd")
+        run("chroot", self.base, "systemctl", "--quiet", "mask", "apt-daily.timer", "apt-daily-upgrade.timer")
         self.disk.unlink(missing_ok=True)
         run("mke2fs", "-q", "-t", "ext4", "-d", self.base, self.disk, "16G")
 
@@ -127,10 +138,10 @@ class Machine:
             "ansible_host": "127.0.0.1", "ansible_port": self.port, "ansible_user": "root",
             "ansible_ssh_private_key_file": str(self.key), "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_common_args": " ".join(self.options()[2:])}}}}))
-        env = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_COLLECTIONS_PATH": str(TOP / ".build/collections"),
+        env = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_COLLECTIONS_PATH": str(WORK / "collections"),
                "ANSIBLE_PIPELINING": "1", "ANSIBLE_TIMEOUT": "120"}
         return run(TOP / ".venv/bin/ansible-playbook", "-i", inventory, HERE / name, "-e",
-                   f"kernel_build_dir={TOP / 'kernel/build'}", env=env, timeout=STEP_SECONDS)
+                   f"kernel_build_dir={WORK / 'kernel-build'}", env=env, timeout=STEP_SECONDS)
 
     def vms(self) -> dict[str, dict[str, object]]:
         """Every VM by its name."""
@@ -156,7 +167,8 @@ def answers(machine: Machine, port: int) -> bool:
 def step_roles(machine: Machine) -> None:
     """The three roles; a second time they change nothing."""
     machine.play("roles.yml")
-    assert "changed=0" in machine.play("roles.yml"), "the second run changed something"
+    again = machine.play("roles.yml")
+    assert "changed=0" in again, f"the second run changed something:\n{again}"
     assert machine.ssh("systemctl is-active unid").strip() == "active"
 
 
@@ -210,7 +222,8 @@ def step_reboot(machine: Machine) -> None:
 
 def step_quickstart(machine: Machine) -> None:
     """A plain user with sudo, and nothing prepared for him."""
-    run("git", "archive", "--format=tar", "-o", WORK / "uni.tar", "HEAD", cwd=TOP)
+    source = WORK / "collections/ansible_collections/uni/engine"
+    run("git", "archive", "--format=tar", "-o", WORK / "uni.tar", "HEAD", cwd=source)
     machine.put(WORK / "uni.tar", "/tmp/uni.tar")
     machine.ssh("chmod 644 /tmp/uni.tar; su - dev -c 'rm -rf uni && mkdir uni && tar -C uni -xf /tmp/uni.tar && cd uni"
                 " && UNI_ACCEL=tcg ./quickstart.sh -e quickstart_port=8081'")
@@ -232,11 +245,15 @@ def main() -> int:
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)
     machine = Machine(options.suite)
+    source = clone()
+    print(f"commit {run('git', '-C', source, 'rev-parse', '--short', 'HEAD').strip()}", flush=True)
+    begun = time.monotonic()
     if not (options.keep and machine.disk.exists()):
         machine.install()
     passed, failed = 0, 0
     try:
         machine.start()
+        print(f"ok   installed and booted ({time.monotonic() - begun:.0f} s)", flush=True)
         for name in options.steps or STEPS:
             begun = time.monotonic()
             try:
@@ -250,7 +267,7 @@ def main() -> int:
         if machine.process is not None:
             machine.process.kill()
             machine.process.wait()
-    print(f"{passed} passed, {failed} failed")
+    print(f"{passed} passed, {failed} failed in {time.monotonic() - begun:.0f} s")
     return 1 if failed else 0
 
 
