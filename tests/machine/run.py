@@ -247,13 +247,13 @@ def main() -> int:
     machine = Machine(options.suite)
     source = clone()
     print(f"commit {run('git', '-C', source, 'rev-parse', '--short', 'HEAD').strip()}", flush=True)
-    begun = time.monotonic()
+    first = time.monotonic()
     if not (options.keep and machine.disk.exists()):
         machine.install()
     passed, failed = 0, 0
     try:
         machine.start()
-        print(f"ok   installed and booted ({time.monotonic() - begun:.0f} s)", flush=True)
+        print(f"ok   installed and booted ({time.monotonic() - first:.0f} s)", flush=True)
         for name in options.steps or STEPS:
             begun = time.monotonic()
             try:
@@ -267,7 +267,7 @@ def main() -> int:
         if machine.process is not None:
             machine.process.kill()
             machine.process.wait()
-    print(f"{passed} passed, {failed} failed in {time.monotonic() - begun:.0f} s")
+    print(f"{passed} passed, {failed} failed in {time.monotonic() - first:.0f} s")
     return 1 if failed else 0
 
 
