@@ -334,7 +334,7 @@ long sys_capget(struct regs *r)
 {
     struct cap_header h;
     struct cap_data d[2];
-    u64 set[3];
+    u64 set[3] = { 0 };   // GCC 13 does not see who fills it
     int n = cap_words(r->arg[0], &h);
     if (n < 0)
         return n == -EINVAL && !r->arg[1] ? 0 : n;

@@ -63,15 +63,9 @@ def work(module: Any) -> dict[str, Any]:
     directory = record.find(root_of(module), params["name"]).directory
     lines: list[str] = []
     stamps: list[str] = []
-    begin = True
     for line in console.read(directory, tail=params["tail"], since=params["since"]):
-        text = line.text.decode("utf-8", "replace").rstrip("\r")
-        if begin:
-            lines.append(text)
-            stamps.append(line.stamp)
-        else:
-            lines[-1] += text
-        begin = line.whole
+        lines.append(line.text.decode("utf-8", "replace").rstrip("\r"))
+        stamps.append(line.stamp)
     return {"changed": False, "lines": lines, "stamps": stamps}
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import StateError, UsageError
 
+MAX_LINE = 1 << 20      # bytes that are put together to a line
+
 
 @dataclass(frozen=True)
 class Line:
@@ -76,7 +78,22 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _stored(directory: Path, since: float, until: Mapping[str, int]) -> Iterator[Line]:
-    """The log's lines, the oldest first, up to ``until`` (inode and size of the file that was written then)."""
+    """The log's lines, the oldest first, up to ``until``; a line that came in parts is one again.
+
+    Its time is that of its first part. Lines of more than MAX_LINE bytes, and a last one without an end, are not ``whole``.
+    """
+    stamp, text = "", b""
+    for line in _records(directory, since, until):
+        stamp, text = stamp if text else line.stamp, text + line.text
+        if line.whole or len(text) >= MAX_LINE:
+            yield Line(stamp, text, line.whole)
+            text = b""
+    if text:
+        yield Line(stamp, text, whole=False)
+
+
+def _records(directory: Path, since: float, until: Mapping[str, int]) -> Iterator[Line]:
+    """The log's records, the oldest first, up to ``until`` (inode and size of the file that was written then)."""
     for path in _files(directory):
         try:
             with path.open("rb") as file:

@@ -12,7 +12,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Ho
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import File, GuestSpec, Interface
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import get as guest
 from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.control import code_of, flat
-from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.log import Log
+from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.log import CHUNK, Log
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.base import Disk, LaunchSpec, Nic, get
 from ansible_collections.uni.engine.plugins.module_utils.engine.overlay import create_overlay, overlay_header
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
@@ -106,6 +106,33 @@ def test_console_log_is_lossless_and_capped(tmp_path: Path) -> None:
     lines = [line.text for line in console.read(tmp_path)]
     assert lines[-1] == b"line 1999" and lines == sorted(lines, key=lambda text: int(text.split()[1]))
     assert [line.text for line in console.read(tmp_path, tail=2)] == [b"line 1998", b"line 1999"]
+
+
+def test_a_line_that_came_in_parts_is_one(tmp_path: Path) -> None:
+    """A guest that was slow between two writes: `sha256sum` gave two lines, and the quickstart failed."""
+    log = Log(str(tmp_path / "console.log"), 1 << 20, 3)
+    for part in (b"digest", b"  /bin/busybox\nno end"):
+        log.feed(part)
+        log.flush()
+    lines = list(console.read(tmp_path))
+    assert [(line.text, line.whole) for line in lines] == [(b"digest  /bin/busybox", True), (b"no end", False)]
+    assert [line.text for line in console.read(tmp_path, tail=2)] == [b"digest  /bin/busybox", b"no end"]
+    log.begin()
+    log.begin()
+    log.feed(b"the next boot\n")
+    log.close()
+    assert [line.text for line in console.read(tmp_path)] == [b"digest  /bin/busybox", b"no end", b"the next boot"]
+    assert log.boot_offset > 0
+
+
+def test_a_line_without_end_is_bounded(tmp_path: Path) -> None:
+    log = Log(str(tmp_path / "console.log"), 1 << 26, 3)
+    for _number in range(40):
+        log.feed(b"x" * (CHUNK + 1))
+    log.close()
+    lines = list(console.read(tmp_path))
+    assert max(len(line.text) for line in lines) <= console.MAX_LINE + CHUNK + 1
+    assert sum(len(line.text) for line in lines) == 40 * (CHUNK + 1)
 
 
 def test_since(tmp_path: Path) -> None:

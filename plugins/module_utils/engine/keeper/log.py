@@ -27,6 +27,22 @@ class Log:
         self.partial = b""
         self.lost = 0
 
+    def begin(self) -> None:
+        """A boot begins: what the one before left without an end is no part of its first line."""
+        self.flush()
+        if self._ends_in_part():
+            self._write(utc(time.time()).encode() + b" stdout F \n")
+        self.boot_offset = self.size
+
+    def _ends_in_part(self) -> bool:
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(max(0, self.size - 4 * CHUNK))
+                fields = file.read().rstrip(b"\n").rpartition(b"\n")[2].split(b" ", 3)
+        except OSError:
+            return False
+        return len(fields) > 2 and fields[2] == b"P"
+
     def feed(self, data: bytes) -> bool:
         """Take console output: whole lines are written. True when an unfinished line waits for its rest."""
         lines = (self.partial + data).split(b"\n")

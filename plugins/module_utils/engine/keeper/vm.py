@@ -74,7 +74,7 @@ class Vm:
         """Start QEMU. A failure ends as state ``exited`` with the reason, like any other end."""
         self.launched = time.monotonic()
         self.control.reset()
-        self.log.boot_offset = self.log.size
+        self.log.begin()
         self.fields.update(ready="false", booted="false", boot_seconds="null", health="null", exit="null")
         try:
             child = Child(self.records, self.directory)
