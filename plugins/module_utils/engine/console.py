@@ -80,7 +80,7 @@ def _files(directory: Path) -> list[Path]:
 def _stored(directory: Path, since: float, until: Mapping[str, int]) -> Iterator[Line]:
     """The log's lines, the oldest first, up to ``until``; a line that came in parts is one again.
 
-    Its time is that of its first part. Lines of more than MAX_LINE bytes, and a last one without an end, are not ``whole``.
+    Its time is that of its first part. More than MAX_LINE bytes, and a last line without an end, are not ``whole``.
     """
     stamp, text = "", b""
     for line in _records(directory, since, until):
