@@ -164,6 +164,15 @@ static const char *do_winsize(const struct json_field *f, int n)
     return NULL;
 }
 
+static const char *do_eof(const struct json_field *f, int n)
+{
+    const struct json_field *after = json_find(f, n, "after", JSON_INT);
+    if (after && after->num < 0)
+        return "after must not be negative";
+    tty_end_of_input(after ? (u64)after->num : END_NOW);
+    return NULL;
+}
+
 static const char *do_trace(const struct json_field *f, int n)
 {
     const struct json_field *on = json_find(f, n, "on", JSON_BOOL);
@@ -189,6 +198,8 @@ static void command(const char *line, size_t len)
         answer(id, do_signal(f, n));
     } else if (!strcmp(cmd->str, "winsize")) {
         answer(id, do_winsize(f, n));
+    } else if (!strcmp(cmd->str, "eof")) {
+        answer(id, do_eof(f, n));
     } else if (!strcmp(cmd->str, "trace")) {
         answer(id, do_trace(f, n));
     } else if (!strcmp(cmd->str, "sync")) {

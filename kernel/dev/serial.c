@@ -20,7 +20,7 @@ static void port_init(struct serial *s)
     outb(s->base + 0, 1);           // 115,200 baud
     outb(s->base + 1, 0);
     outb(s->base + LCR, 3);         // 8n1
-    outb(s->base + FCR, 7);         // FIFOs on and empty
+    outb(s->base + FCR, 0xc7);      // FIFOs on and empty; an interrupt for 14 bytes, or when no more come (QEMU hands over as many at once)
     outb(s->base + MCR, 0xb);       // DTR, RTS, OUT2 (interrupts to the bus)
     // A port that is not there reads as all ones.
     s->present = inb(s->base + LSR) != 0xff;

@@ -130,15 +130,44 @@ void tty_write_ready(void) { waitq_wake_all(&console_tty.write_wait); }
 
 // --- Input -------------------------------------------------------------------------------------------------------------
 
+// A plain stream stays at its end, like a pipe without a writer; at a terminal, an end of file is one character among others.
+static void end_input(struct tty *t)
+{
+    if (boot_config.tty) {
+        t->end_at = END_NONE;
+        if (t->head != t->line)
+            ldisc_input(t, t->t.c_cc[VEOF]);    // behind a part of a line, the first one only hands that over
+        ldisc_input(t, t->t.c_cc[VEOF]);
+    } else {
+        waitq_wake_all(&t->read_wait);
+    }
+}
+
+static bool at_end(const struct tty *t) { return t->received >= t->end_at; }
+
 static void receive(void)
 {
     struct tty *t = &console_tty;
     u64 flags = spin_lock_irqsave(&t->lock);
     int c;
-    while (!ldisc_full(t) && (c = t->port->read(t->port)) >= 0)
+    while (!ldisc_full(t) && (c = t->port->read(t->port)) >= 0) {
         ldisc_input(t, (u8)c);
+        t->received++;
+    }
     t->throttled = ldisc_full(t);
+    if (t->end_at == END_NOW && !t->throttled)
+        t->end_at = t->received;
+    if (t->received >= t->end_at)
+        end_input(t);
     spin_unlock_irqrestore(&t->lock, flags);
+}
+
+void tty_end_of_input(u64 after)
+{
+    u64 flags = spin_lock_irqsave(&console_tty.lock);
+    console_tty.end_at = after;
+    spin_unlock_irqrestore(&console_tty.lock, flags);
+    tty_receive_ready();
 }
 
 void tty_receive_ready(void) { softirq_raise(SOFTIRQ_CONSOLE); }
@@ -168,7 +197,7 @@ static bool satisfied(const struct tty *t, const struct read_rule *r)
 {
     if (r->canonical)
         return t->tail != t->line;
-    return ldisc_available(t) >= MAX(r->min, 1u) || ldisc_at_eof(t);
+    return ldisc_available(t) >= MAX(r->min, 1u) || ldisc_at_eof(t) || at_end(t);
 }
 
 // 0 when there is something to take (or the rule says to return empty-handed), else -EAGAIN, -ERESTARTSYS.
@@ -238,7 +267,7 @@ static u32 tty_poll(struct file *f, struct poll_table *pt)
     struct read_rule r = rule_of(t, 1);
     if (satisfied(t, &r))
         e |= POLL_IN | POLL_RDNORM;
-    return e;
+    return at_end(t) ? e | POLL_HUP : e;
 }
 
 // --- Control -----------------------------------------------------------------------------------------------------------
@@ -391,6 +420,7 @@ void console_init(void)
     if (!t->buf)
         panic("no memory for the console");
     t->t = boot_config.tty ? terminal_defaults : stream_defaults;
+    t->end_at = END_NONE;
     waitq_init(&t->read_wait);
     waitq_init(&t->write_wait);
     mutex_init(&t->write_lock);

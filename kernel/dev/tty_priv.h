@@ -14,6 +14,8 @@
 // One input character: its byte and whether it ends a line.
 enum { IN_LINE_END = 0x100, IN_EOF = 0x200 };   // IN_EOF: no byte, only the end
 
+#define END_NONE (~0ull)
+
 struct tty_winsize {
     u16 rows, cols, xpixel, ypixel;
 };
@@ -25,6 +27,8 @@ struct tty {
     u16 *buf;                       // ring: [tail, line) complete lines, [line, head) being edited
     u32 head, tail, line;
     u32 column;                     // of the echo, for erasing
+    u64 received;                   // bytes taken from the port
+    u64 end_at;                     // the end of input is behind that many bytes; END_NONE, END_NOW: behind what has come
     bool stopped;                   // ^S
     bool throttled;                 // bytes may wait in the port because the ring is full
     struct waitq read_wait, write_wait;

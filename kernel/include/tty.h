@@ -17,6 +17,9 @@ void tty_set_port(struct tty_port *p);      // console=hvc0: instead of COM1
 void tty_receive_ready(void);
 void tty_write_ready(void);
 void tty_set_winsize(u16 rows, u16 cols);   // SIGWINCH to the program when it changes
+// No more input comes: an end of file behind the `after` bytes that the port carries in all, or (END_NOW) behind those that are there.
+#define END_NOW (~0ull - 1)
+void tty_end_of_input(u64 after);
 bool tty_is_terminal(void);
 
 #endif

@@ -14,7 +14,6 @@ from typing import Any
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UniError
 
 _LEAVE = b"\x1d"  # Ctrl-], as telnet(1) and virsh(1) have it
-_END_OF_INPUT = b"\x04"
 
 
 class Session:
@@ -23,14 +22,16 @@ class Session:
     :param raw: every key goes to the guest; ``leave`` leaves. Otherwise Ctrl-C sends SIGINT to the program, and a
         second one ends the VM
     :param typing: standard input is typed at the console
+    :param no_input: the program's standard input ends at once
     :param leave: the keys that leave, when ``raw``
     """
 
     def __init__(self, sock: socket.socket, *, raw: bool, typing: bool, signal: Callable[[int], None],
-                 leave: bytes = _LEAVE) -> None:
+                 no_input: bool = False, leave: bytes = _LEAVE) -> None:
         self.sock = sock
         self.raw = raw and sys.stdin.isatty()
         self.typing = typing
+        self.no_input = no_input
         self.signal = signal
         self.interrupts = 0
         self.received = 0       # bytes of the console
@@ -59,6 +60,8 @@ class Session:
         poll.register(self.sock, select.POLLIN)
         if self.typing:
             poll.register(0, select.POLLIN)
+        elif self.no_input:
+            self.sock.shutdown(socket.SHUT_WR)
         while True:
             try:
                 ready = poll.poll()
@@ -80,7 +83,9 @@ class Session:
         data = os.read(0, 4096)
         if not data:
             poll.unregister(0)
-            data = _END_OF_INPUT
+            self.sock.sendall(self.held)
+            self.sock.shutdown(socket.SHUT_WR)
+            return False
         if self.raw:
             data, self.held, left = split_leave(self.held + data, self.leave)
             if left:

@@ -41,11 +41,13 @@ def _sources() -> dict[str, bytes]:
         main,
         net,
         requests,
+        stdin,
         vm,
     )
 
+    modules = (cleanup, client, control, health, identity, launch, log, loop, main, net, requests, stdin, vm)
     sources = {}
-    for module in (keeper, cleanup, client, control, health, identity, launch, log, loop, main, net, requests, vm):
+    for module in (keeper, *modules):
         spec = module.__spec__
         if spec is None or spec.origin is None or spec.loader is None:
             raise HostError("the keeper's source is not where Python can read it", code="keeper.source")

@@ -73,7 +73,8 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--attach", action="store_true", help="stream the console and exit with the guest's status")
     mode.add_argument("-d", "--detach", action="store_true", help="print the id (default)")
     parser.add_argument(
-        "-i", "--interactive", action="store_true", help="with --attach: type standard input at the console"
+        "-i", "--interactive", action="store_true",
+        help="with --attach: the program reads this standard input (without: an empty one)"
     )
     parser.add_argument(
         "-t", "--tty", action="store_true", default=None, help="the program's standard streams are a terminal"
@@ -162,7 +163,8 @@ def run(args: argparse.Namespace, ui: Ui) -> int:
         ui.line(vm, vm["id"])
         return 0
     try:
-        return _stream(root, vm["id"], typing=args.interactive, raw=bool(args.tty) and args.interactive, replay=True)
+        return _stream(root, vm["id"], typing=args.interactive, raw=bool(args.tty) and args.interactive, replay=True,
+                       no_input=not args.interactive and not args.tty)
     finally:
         if args.rm:
             api.remove(root, vm["id"], force=True)
@@ -327,12 +329,14 @@ def attach(args: argparse.Namespace, ui: Ui) -> int:
                    leave=parse_keys(args.detach_keys))
 
 
-def _stream(root: Root, vm_id: str, *, typing: bool, raw: bool, replay: bool, leave: bytes = b"\x1d") -> int:
+def _stream(root: Root, vm_id: str, *, typing: bool, raw: bool, replay: bool, no_input: bool = False,
+            leave: bytes = b"\x1d") -> int:
     from ansible_collections.uni.engine.plugins.module_utils.cli.console import Session
 
     try:
-        session = Session(api.attach(root, vm_id, typing=typing, replay=replay), raw=raw, typing=typing,
-                          leave=leave, signal=lambda number: api.kill(root, vm_id, number))
+        # As with docker run: without -i, the program that this command has started has an empty standard input.
+        session = Session(api.attach(root, vm_id, typing=typing or no_input, replay=replay), raw=raw, typing=typing,
+                          no_input=no_input, leave=leave, signal=lambda number: api.kill(root, vm_id, number))
         if session.run():
             return 0
         heard = session.received > 0

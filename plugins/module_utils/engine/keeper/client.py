@@ -46,13 +46,15 @@ class Client:
             self._ended(events)
         elif self.attached:
             if self.typing:
-                self.vm.type(self, data)
+                self.vm.stdin.type(self, data)
         elif not self.closing:
             self._request(data)
 
     def _ended(self, events: int) -> None:
-        """End of the client's input: a half-closed connection goes on reading the console."""
+        """End of the client's input: the program reads it too; a half-closed connection goes on reading the console."""
         if self.attached and not events & GONE:
+            if self.typing:
+                self.vm.stdin.end()
             self.typing = False
             self.rearm()
         else:
@@ -95,7 +97,7 @@ class Client:
     def rearm(self) -> None:
         """Watch the socket for what is wanted of it now: room to send, and input unless the guest's is full."""
         wanted = OUT if self.output else 0
-        if not self.closing and (self.typing or not self.attached) and not self.vm.input_full:
+        if not self.closing and (self.typing or not self.attached) and not self.vm.stdin.full:
             wanted |= IN
         self.loop.watch(self.sock.fileno(), self.handle, wanted)
 

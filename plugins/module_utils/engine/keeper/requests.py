@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ``keeper.sock`` understands: one JSON object per connection, key ``op``.
 
-``attach`` (``replay``, ``typing``, ``position``): raw console stream until the VM is down or the client leaves. With
-``position`` it begins with a JSON line: ``inode`` and ``size`` of the log at the moment from which the stream goes on.
+``attach`` (``replay``, ``typing``, ``position``): raw console stream until the VM is down or the client leaves. A
+client that types and closes its sending side ends the program's standard input. With ``position`` it begins with a JSON
+line: ``inode`` and ``size`` of the log at the moment from which the stream goes on.
 ``wait`` (``event``: exit, final, running, ready, healthy): answers when it happened.
 ``stop`` (``signo``, ``grace`` seconds): answers ``{"ok": true, "exit": {...}}`` when the VM is down.
 ``command`` (``cmd``: an object for the control port): the guest's answer.
@@ -46,7 +47,7 @@ def _attach(vm: Vm, client: Client, request: dict[str, Any]) -> None:
         client.send(vm.log.replay())
     rest, client.input = client.input, b""
     if rest and client.typing:
-        vm.type(client, rest)
+        vm.stdin.type(client, rest)
     if client.sock.fileno() >= 0:
         client.rearm()
 

@@ -13,6 +13,7 @@ from .control import Control
 from .identity import boot_id, start_ticks
 from .launch import Child, Directory, read_records
 from .log import Log, utc
+from .stdin import Stdin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 CHUNK = 65536
-MAX_INPUT = 65536       # bytes kept for a guest that does not read its console
+MAX_EVENT = 65536       # bytes of one event
 MAX_EVENTS = 16 << 20   # bytes of the events log; one older file is kept
 PARTIAL_DELAY = 0.02    # seconds a line without its end waits for the rest before it is logged
 BUSY_READS = 64         # a console read that often within BUSY_WINDOW seconds is left alone for BUSY_PAUSE:
@@ -54,7 +55,7 @@ class Vm:
         self.console: Socket | None = None
         self.pid = self.pidfd = -1
         self.child = False
-        self.input = bytearray()
+        self.stdin = Stdin(self)
         self.stopping = self.down = False
         self.unsettled: list[Callable[[], None] | None] = []
         self.failures = 0
@@ -191,7 +192,7 @@ class Vm:
             self.loop.forget(self.console.fileno())
             self.console.close()
             self.console = None
-        self.input.clear()
+        self.stdin.reset()
 
     def _watch_process(self) -> None:
         if self.pidfd < 0:
@@ -204,6 +205,7 @@ class Vm:
         self.event("start")
         self.notify("running")
         self.answer("running", {"ok": True})
+        self.stdin.send()
         if not self.control.spoken:
             self._start_health()
 
@@ -228,7 +230,7 @@ class Vm:
         if self.console is None:
             return
         if events & OUT:
-            self._send_input()
+            self.stdin.send()
         if events & ~OUT:
             self._read_console()
 
@@ -267,37 +269,8 @@ class Vm:
         """Watch the console for what is wanted of it now."""
         if self.console is not None:
             busy = "busy" in self.timers
-            wanted = (0 if busy else IN) | (OUT if self.input else 0)
+            wanted = (0 if busy else IN) | (OUT if self.stdin.queue else 0)
             self.loop.watch(self.console.fileno(), self._console_ready, wanted)
-
-    @property
-    def input_full(self) -> bool:
-        """Whether the guest is behind in reading its console."""
-        return len(self.input) >= MAX_INPUT
-
-    def type(self, client: Client, data: bytes) -> None:
-        """Send a client's bytes to the guest's console."""
-        if self.console is None:
-            return
-        self.input += data
-        self._send_input()
-        client.rearm()
-
-    def _send_input(self) -> None:
-        if self.console is None:
-            return
-        full = self.input_full
-        try:
-            while self.input:
-                del self.input[: self.console.send(self.input)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.input.clear()
-        self.rearm()
-        if full and not self.input_full:
-            for client in list(self.clients):
-                client.rearm()
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -449,7 +422,7 @@ class Vm:
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
-                os.write(fd, json.dumps(line).encode()[:MAX_INPUT] + b"\n")
+                os.write(fd, json.dumps(line).encode()[:MAX_EVENT] + b"\n")
                 if os.fstat(fd).st_size > MAX_EVENTS:
                     os.rename(path, f"{path}.1")
             finally:

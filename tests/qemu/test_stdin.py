@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Standard input: what `uni run --attach -i` and `uni attach -i` read is what the program reads, with its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from hashlib import sha256
+
+import pytest
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, record
+
+from .conftest import TOP, Host
+
+Uni = Callable[..., "subprocess.CompletedProcess[bytes]"]
+BINARY = bytes(range(256)) * 64     # with what would be ^C, ^D and ^S at a terminal
+
+
+@pytest.fixture
+def uni(host: Host) -> Uni:
+    """The command line on an image with busybox and the kernel of this tree."""
+    kernel = TOP / "kernel" / "build"
+    if not (kernel / "uni.elf").exists():
+        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
+
+    def run(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([str(TOP / "bin" / "uni"), "--root", str(host.root.path), "--no-daemon", *words], input=given,
+                              capture_output=True, timeout=120, check=False, env={**os.environ, "UNI_ACCEL": "tcg"})
+
+    assert run("kernel", "add", "--default", str(kernel)).returncode == 0
+    assert run("build", "/bin/busybox", "--name", "box").returncode == 0
+    return run
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"no newline\nat the end", BINARY, b"0123456789abcde\n" * 4096],
+                         ids=["nothing", "a byte", "text", "binary", "64 KiB"])
+def test_every_byte_arrives_and_then_the_end(uni: Uni, data: bytes) -> None:
+    done = uni("run", "box", "--attach", "-i", "--rm", "--memory", "32M", "--", "sha256sum", given=data)
+    assert (done.returncode, done.stdout.split()[:1]) == (0, [sha256(data).hexdigest().encode()]), done.stderr
+
+
+def test_without_i_the_standard_input_is_empty(uni: Uni) -> None:
+    done = uni("run", "box", "--attach", "--rm", "--memory", "32M", "--", "cat", given=b"not for the program")
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+def test_a_terminal_reads_its_end_behind_a_part_of_a_line(uni: Uni) -> None:
+    done = uni("run", "box", "--attach", "-i", "-t", "--rm", "--memory", "32M", "--", "wc", "-c", given=b"one\ntwo")
+    assert (done.returncode, done.stdout) == (0, b"one\r\ntwo7\r\n"), done    # its echo, then the count
+
+
+def test_input_of_a_vm_that_runs_on(uni: Uni, host: Host) -> None:
+    assert uni("run", "box", "--name", "later", "--memory", "32M", "--", "cat").returncode == 0
+    # Who looks on and leaves ends nothing.
+    with api.attach(host.root, "later") as stream:
+        stream.sendall(b"first\n")
+        assert stream.makefile("rb").readline() == b"first\n"
+    # A keeper that was not there for the first bytes does not know how many they were.
+    keeper = record.read_state(api.resolve_vm(host.root, "later").directory)["keeper"]["pid"]
+    os.kill(keeper, 9)
+    assert uni("start", "later").returncode == 0
+    done = uni("attach", "-i", "later", given=b"second\n")
+    assert (done.returncode, done.stdout) == (0, b"second\n"), done.stderr
