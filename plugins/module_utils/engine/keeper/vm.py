@@ -130,6 +130,8 @@ class Vm:
         self.event("adopt")
         if self.control.spoken and not (self.control.booted and state.get("ready")):
             self._catch_up()
+        elif not self.control.spoken and state.get("status") == "starting":
+            self.running()  # a guest that cannot say so: its QEMU runs
         self.notify("adopted")
         if state.get("ready") or not self.control.spoken:
             self._start_health()
