@@ -9,7 +9,6 @@
 #include "cred.h"
 #include "errno.h"
 #include "lib.h"
-#include "cred.h"
 
 #include "../net/net_priv.h"
 

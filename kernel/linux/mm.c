@@ -9,7 +9,7 @@
 #include "uaccess.h"
 #include "../mm/vm_priv.h"
 
-enum { RLIMIT_DATA = 2, ACCMODE = 3, WRONLY = 1, RDWR = 2 };
+enum { RLIMIT_DATA = 2, WRONLY = 1 };
 
 static struct mm *mm_now(void) { return &the_process->mm; }
 

@@ -14,7 +14,7 @@
 enum { RLIMIT_DATA = 2, RLIMIT_STACK = 3, RLIMIT_AS = 9 };
 
 // The tree changes only with mm->lock held for writing and, for the moment of the change, this lock; either is enough to read it.
-static spinlock_t tree_lock = SPINLOCK_INIT;
+spinlock_t vm_tree_lock = SPINLOCK_INIT;
 #define AREAS_MAX 65530u             // /proc/sys/vm/max_map_count
 
 static struct vma *last_found;      // cache of vm_find; NULL after every change of the tree
@@ -48,7 +48,7 @@ struct vma *vm_find(u64 addr)
 static void tree_insert(struct mm *mm, struct vma *v)
 {
     struct rbnode **link = &mm->vmas.root, *parent = NULL;
-    spin_lock(&tree_lock);
+    spin_lock(&vm_tree_lock);
     while (*link) {
         parent = *link;
         link = v->start < node_vma(parent)->start ? &parent->left : &parent->right;
@@ -56,32 +56,32 @@ static void tree_insert(struct mm *mm, struct vma *v)
     rb_insert(&mm->vmas, &v->node, parent, link);
     mm->nr_areas++;
     last_found = NULL;
-    spin_unlock(&tree_lock);
+    spin_unlock(&vm_tree_lock);
 }
 
 static void tree_erase(struct mm *mm, struct vma *v)
 {
-    spin_lock(&tree_lock);
+    spin_lock(&vm_tree_lock);
     rb_erase(&mm->vmas, &v->node);
     mm->nr_areas--;
     last_found = NULL;
-    spin_unlock(&tree_lock);
+    spin_unlock(&vm_tree_lock);
 }
 
 void vma_set_start(struct vma *v, u64 start)
 {
-    spin_lock(&tree_lock);
+    spin_lock(&vm_tree_lock);
     v->start = start;
     last_found = NULL;
-    spin_unlock(&tree_lock);
+    spin_unlock(&vm_tree_lock);
 }
 
 static void vma_set_end(struct vma *v, u64 end)
 {
-    spin_lock(&tree_lock);
+    spin_lock(&vm_tree_lock);
     v->end = end;
     last_found = NULL;
-    spin_unlock(&tree_lock);
+    spin_unlock(&vm_tree_lock);
 }
 
 static void vma_free(struct vma *v)
@@ -376,8 +376,6 @@ static int protect_one(struct mm *mm, struct vma *v, u32 prot)
     return 0;
 }
 
-enum { ACCMODE = 3, RDWR = 2 };
-
 static bool write_allowed(const struct vma *v)
 {
     if (v->flags & VMA_SPECIAL)
@@ -440,18 +438,6 @@ void vm_release_files(void)
     rw_write_unlock(&mm->lock);
 }
 
-// Does a shared mapping that may become writable show this file (memfd seals, ETXTBSY)?
-bool vm_writable_mapping(const struct inode *ino)
-{
-    struct mm *mm = the_mm();
-    bool found = false;
-    rw_read_lock(&mm->lock);
-    for (struct vma *v = vm_find(0); v && !found; v = vma_next(v))
-        found = v->file && v->file->inode == ino && (v->flags & VMA_SHARED) && (v->file->flags & ACCMODE) == RDWR;
-    rw_read_unlock(&mm->lock);
-    return found;
-}
-
 static u64 random_pages(unsigned bits)
 {
     u64 r;
@@ -470,77 +456,3 @@ void vm_init_user(struct mm *mm, bool aslr)
     mm->stack_top = USER_MAX - (aslr ? random_pages(22) : 0);
     mm->mmap_top = USER_MAX - gap - STACK_GAP - (BIT(22) << PAGE_SHIFT) - (aslr ? random_pages(28) : 0);
 }
-
-// All areas of a file, without mm->lock: the page cache calls from below it. Nothing here sleeps.
-static void each_file_range(struct inode *ino, u64 first, u64 n, void (*fn)(struct mm *mm, u64 start, u64 end))
-{
-    if (!the_process)
-        return;
-    spin_lock(&tree_lock);
-    for (struct rbnode *r = rb_first(&the_mm()->vmas); r; r = rb_next(r)) {
-        struct vma *v = node_vma(r);
-        u64 pages = (v->end - v->start) >> PAGE_SHIFT;
-        if (!v->file || v->file->inode != ino || v->pgoff + pages <= first)
-            continue;
-        u64 from = MAX(first, v->pgoff) - v->pgoff;
-        u64 to = n > ~first || first + n >= v->pgoff + pages ? pages : first + n > v->pgoff ? first + n - v->pgoff : 0;
-        if (from < to)
-            fn(the_mm(), v->start + from * PAGE_SIZE, v->start + to * PAGE_SIZE);
-    }
-    spin_unlock(&tree_lock);
-}
-
-// One area after the other, from the one that holds or follows `from`; fn returns false to stop. Returns where it stopped.
-u64 vm_each_file_area(u64 from, bool (*fn)(struct mm *mm, struct vma *v, void *arg), void *arg)
-{
-    u64 at = 0;
-    if (!the_process)
-        return 0;
-    spin_lock(&tree_lock);
-    for (struct vma *v = vm_find(from); v; v = vma_next(v))
-        if (v->file && !(v->flags & (VMA_LOCKED | VMA_SPECIAL)) && !fn(the_mm(), v, arg)) {
-            at = v->end;
-            break;
-        }
-    spin_unlock(&tree_lock);
-    return at;
-}
-
-// Private copies stay, also beyond a new end of the file (Linux drops those; POSIX leaves it open), the file's own pages go.
-static void zap_cached(struct mm *mm, u64 start, u64 end)
-{
-    u32 n;
-    u64 va = start, *e;
-    while ((e = pte_span(&va, end, &n))) {
-        for (u32 i = 0; i < n; i++) {
-            u64 old = e[i];
-            if (!old || (old & PTE_ADDR) == zero_pa || !(page_from_pa(old & PTE_ADDR)->flags & PG_CACHE))
-                continue;
-            e[i] = 0;
-            tlb_flush_page(va + i * PAGE_SIZE);
-            pte_drop(mm, old);
-        }
-        va += n * PAGE_SIZE;
-    }
-}
-
-void vm_unmap_file_pages(struct inode *ino, u64 first, u64 n) { each_file_range(ino, first, n, zap_cached); }
-
-// A page became dirty for the cache when it was made writable; it is write-protected here, so that the next write is noticed again.
-static void clean(struct mm *mm, u64 start, u64 end)
-{
-    u32 n;
-    u64 va = start, *e;
-    (void)mm;
-    while ((e = pte_span(&va, end, &n))) {
-        for (u32 i = 0; i < n; i++) {
-            if (!(e[i] & PTE_W) || !(page_from_pa(e[i] & PTE_ADDR)->flags & PG_CACHE))
-                continue;
-            e[i] &= ~(u64)(PTE_W | PTE_D);
-            tlb_flush_page(va + i * PAGE_SIZE);
-        }
-        va += n * PAGE_SIZE;
-    }
-}
-
-void vm_clean_file_pages(struct inode *ino, u64 first, u64 n) { each_file_range(ino, first, n, clean); }

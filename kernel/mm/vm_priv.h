@@ -13,6 +13,7 @@
 #define PTE_THERE (PTE_P | PTE_NONE)
 
 #define MMAP_MIN 0x10000ul          // Linux's vm.mmap_min_addr
+enum { ACCMODE = 3, RDWR = 2 };      // of file.flags: O_ACCMODE, O_RDWR
 #define STACK_GAP (256 * PAGE_SIZE) // Linux's stack_guard_gap
 
 extern u64 zero_pa;                 // the page that reads of untouched anonymous memory see
@@ -25,6 +26,8 @@ void pte_protect(struct vma *v, u64 start, u64 end);            // v->prot is al
 int pte_move(u64 from, u64 to, u64 len);                        // mremap; -ENOMEM before anything has moved
 u64 pte_bits(const struct vma *v, bool write);                  // of a present entry
 void pte_drop(struct mm *mm, u64 e);                            // forgets the page behind an old entry
+
+extern spinlock_t vm_tree_lock;     // see mm/vm.c: enough to read the tree of areas
 
 // mm/vm.c. mm->lock is held for writing.
 int vm_split(struct mm *mm, u64 addr);                          // no area spans addr afterwards
