@@ -20,7 +20,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     StateError,
     UniError,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error, write_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
@@ -215,6 +215,7 @@ def _require_hardening(vm: Vm) -> UniError | None:
 
 def repair(root: Root, vm: Vm) -> Vm:
     """Bring record and reality together: adopt a VM without a keeper, finish one that ended unseen."""
+    _finish_rename(root, vm)
     status = status_of(vm.state)
     if status != "lost" and not orphaned(vm):
         return vm
@@ -365,18 +366,28 @@ def rename(root: Root, vm: Vm, name: str) -> Vm:
 
     :raises ConflictError: code ``vm.exists``
     """
+    _finish_rename(root, vm)
     if name == vm.name:
         return vm
     link = records.names(root) / name
-    if records.find_name(root, name) is not None:
-        raise ConflictError(f"a VM named {name} exists", code="vm.exists", hint="choose another name")
     try:
-        link.symlink_to(f"../{vm.id}")
-    except FileExistsError:
-        raise ConflictError(f"a VM named {name} exists", code="vm.exists", hint="choose another name") from None
+        records.take_name(root, link, vm.directory)
+    except OSError as error:
+        raise host_error(error, link) from error
     old = records.names(root) / vm.name
     new = Vm(vm.directory, {**vm.record, "name": name}, vm.state, vm.runtime)
     records.save(new)
-    old.unlink(missing_ok=True)
     _publish(root, new, status_of(vm.state) in (*RUNNING, "restarting"))
+    old.unlink(missing_ok=True)  # now that nobody is shown it any more
     return new
+
+
+def _finish_rename(root: Root, vm: Vm) -> None:
+    """What a killed rename has left to do: the name that is shown, and the claim of the old one."""
+    shown = str(vm.state.get("name") or vm.name)
+    if shown == vm.name:
+        return
+    old = records.names(root) / shown
+    _publish(root, vm, status_of(vm.state) in (*RUNNING, "restarting") and not orphaned(vm))
+    if os.path.islink(old) and os.readlink(old).endswith(vm.id):
+        old.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ def ensure(root: Root, spec: VmSpec, state: str = "started", *, check: bool = Fa
                     raise
                 continue
         plan, image = plan_for(root, spec, vm, state, recreate, comparisons or {})
-        if not plan.changed and not records.orphaned(vm):
+        if not plan.changed and not records.orphaned(vm) and vm.state.get("name", vm.name) == vm.name:
             return VmResult(False, plan, info(settle(root, vm, state, timeout)))
         from ansible_collections.uni.engine.plugins.module_utils.engine.vms import carry
 

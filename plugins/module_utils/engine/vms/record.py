@@ -151,7 +151,9 @@ def find(root: Root, reference: str) -> Vm:
     """
     if "/" not in reference and reference not in ("", ".", ".."):
         try:
-            return read(root.vms / os.readlink(root.vms / NAMES / reference).rpartition("/")[2])
+            named = read(root.vms / os.readlink(root.vms / NAMES / reference).rpartition("/")[2])
+            if reference in (named.name, named.state.get("name")):  # as it is, or as it is shown after a killed rename
+                return named
         except (OSError, NotFoundError):
             pass
         if all(char in "0123456789abcdef" for char in reference):
@@ -165,12 +167,13 @@ def find(root: Root, reference: str) -> Vm:
 
 
 def find_name(root: Root, name: str) -> Vm | None:
-    """The VM with exactly this name; None when there is none (also when a creator died half-way)."""
+    """The VM with exactly this name; None when there is none (also when a creator, or a rename, died half-way)."""
     try:
         target = os.readlink(root.vms / NAMES / name)
-        return read(root.vms / target.rpartition("/")[2])
+        vm = read(root.vms / target.rpartition("/")[2])
     except (OSError, NotFoundError):
         return None
+    return vm if vm.name == name else None
 
 
 def load_all(root: Root) -> list[Vm]:
@@ -216,7 +219,7 @@ def claimed(root: Root, name: str, record: dict[str, Any]) -> Iterator[Path]:
         raise host_error(error, directory) from error
     with lock(directory / "lock"):
         try:
-            _take_name(root, link, directory)
+            take_name(root, link, directory)
         except OSError as error:
             erase(root, directory, None)
             raise host_error(error, link) from error
@@ -226,9 +229,15 @@ def claimed(root: Root, name: str, record: dict[str, Any]) -> Iterator[Path]:
         yield directory
 
 
-def _take_name(root: Root, link: Path, directory: Path) -> None:
+def take_name(root: Root, link: Path, directory: Path) -> None:
+    """Claim a name for the VM in ``directory``, whose lock is held; also one that a killed caller has left.
+
+    :raises ConflictError: code ``vm.exists``
+    """
     while True:
         try:
+            if os.path.islink(link) and os.readlink(link).endswith(directory.name):
+                return
             link.symlink_to(f"../{directory.name}")
             return
         except FileExistsError:
@@ -238,12 +247,14 @@ def _take_name(root: Root, link: Path, directory: Path) -> None:
 
 
 def _abandoned(root: Root, link: Path) -> bool:
-    """Remove a name whose creator died before the record was written. True when the name may be tried again."""
+    """Remove a name whose creator died before the record was written, or that a killed rename left. True when the name
+    may be tried again.
+    """
     try:
         owner = root.vms / os.readlink(link).rpartition("/")[2]
     except OSError:
         return True
-    if owner.is_dir() and not abandoned(root, owner):
+    if owner.is_dir() and not abandoned(root, owner) and not _renamed(owner, link.name):
         return False
     try:
         if os.readlink(link).endswith(owner.name):
@@ -251,6 +262,19 @@ def _abandoned(root: Root, link: Path) -> bool:
     except FileNotFoundError:
         pass
     return True
+
+
+def _renamed(owner: Path, name: str) -> bool:
+    """Whether the VM has another name, and nobody is about to give it this one."""
+    try:
+        if read(owner).name == name:
+            return False
+        with lock(owner / "lock", timeout=LOCK_SECONDS):
+            return read(owner).name != name
+    except DeadlineError:
+        return False
+    except UniError:
+        return not owner.is_dir()
 
 
 def abandoned(root: Root, directory: Path) -> bool:
@@ -370,4 +394,4 @@ def save_runtime(vm: Vm) -> None:
 
 __all__ = ["ID_LENGTH", "LOCK_SECONDS", "NAMES", "RUNNING", "Vm", "abandoned", "claimed", "erase", "find", "find_name",
            "load_all", "locked", "names", "now", "orphaned", "read", "read_state", "save", "save_new", "save_runtime",
-           "save_state", "settle", "status_of", "write_loose"]
+           "save_state", "settle", "status_of", "take_name", "write_loose"]
