@@ -280,6 +280,8 @@ static void close_connection(struct socket *s, struct tcp_sock *t)
     tcp_sock_detach(t);
     if (!pcb)
         return;
+    if (!unread && pcb->state >= SYN_SENT)
+        pcb->rcv_wnd = TCP_WND_MAX(pcb);      // where a smaller SO_RCVBUF is still owed: lwIP takes a window that is not whole for unread data
     if (s->linger == 0 || unread)
         tcp_abort(pcb);                       // RFC 2525, 2.17: data that nobody will read ends with a reset
     else if (tcp_close(pcb) != ERR_OK)

@@ -34,12 +34,21 @@ void net_lock(void)
     depth++;
 }
 
+// What an interface sends to its own address never left memory: it has no checksum where the device makes them, and needs none.
+static void take_loop(struct netif *n)
+{
+    u16 flags = n->chksum_flags;
+    NETIF_SET_CHECKSUM_CTRL(n, flags & (u16)~(NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP));
+    netif_poll(n);
+    NETIF_SET_CHECKSUM_CTRL(n, flags);
+}
+
 static void flush(void)
 {
     // Packets to ourselves were queued by lwIP; taking them may queue more.
     for (struct netif *n = netif_list; n; n = n->next)
         if (n->loop_first)
-            netif_poll(n);
+            take_loop(n);
     for (struct list *n = netdevs.next; n != &netdevs; n = n->next) {
         struct netdev *d = list_entry(n, struct netdev, node);
         if (d->kick)

@@ -26,7 +26,8 @@ u32 tcp_wire_mss(const struct tcp_pcb *pcb)
     return MAX(pcb->net.wire_mss ? pcb->net.wire_mss : pcb->mss, 1u);
 }
 
-u32 net_tcp_clock(void) { return (u32)(clock_mono_ns() / 1000) | 1; }
+// It wraps every 71 minutes, first 20 seconds after boot: as Linux's INITIAL_JIFFIES, so that every longer run meets it.
+u32 net_tcp_clock(void) { return (u32)(clock_mono_ns() / 1000 - 20000000) | 1; }
 
 void net_tcp_sample(struct tcp_pcb *pcb, u32 us)
 {

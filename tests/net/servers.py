@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real servers, unmodified, in Uni: do they serve, under load, without a wrong byte, a stall or a leak?
 
-    tests/net/servers.py [--machine microvm|q35] [--connections N] [--runs N] [names...]
+    tests/net/servers.py [--machine microvm|q35] [--connections N] [--runs N] [--root DIR] [names...]
 
 For each server: checked answers, wrk or a checked loop as load, the server must answer at once afterwards, and after N connections
 opened and closed the guest's sockets and memory are back where they were. --runs repeats the keep-alive load: stalls come once in a while. Programs that are not on this machine are named and
-left out. Needs root (a network namespace with a TAP device), QEMU, e2fsprogs, kernel/build/uni.elf.
+left out; --root is a folder where packages were unpacked (dpkg -x), for those that are not installed. Needs root (a network namespace with a TAP device), QEMU, e2fsprogs, kernel/build/uni.elf.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import wire
+from packages import PACKAGES
 from wire import GUEST, HOST, tether
 
 HERE = Path(__file__).resolve().parent
@@ -230,6 +231,8 @@ SERVERS = {
     "asyncio": Server("/usr/bin/python3.11", ("/srv.py",), 80, ask_page, {"srv.py": ASYNCIO}, PYTHON_TREE, 128, wrk="/", slack=4 << 20),
 }
 
+SERVERS |= {name: Server(p.program, p.argv, p.port, p.ask, p.files, memory=p.memory, slack=p.slack) for name, p in PACKAGES.items()}
+
 
 def run(*words: str | Path, **keywords: object) -> str:
     done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **keywords)  # type: ignore[call-overload]
@@ -310,7 +313,7 @@ class Guest:
     def __init__(self, server: Server, machine: str, *further: str) -> None:
         image, argv = make_disk(server)
         pairs = [f"init={argv[0]}", *(f"arg={word}" for word in argv[1:]), f"ip={GUEST}::{HOST}:255.255.255.0::eth0:off", "uni.tty=0",
-                 "uni.rlimit=nofile:20000:20000", "env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu", *further]
+                 "uni.rlimit=nofile:20000:20000", f"env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:{os.environ.get('LD_LIBRARY_PATH', '')}", *further]
         (BUILD / "config").write_bytes(b"".join(pair.encode() + b"\0" for pair in pairs))
         for stale in ("console", "control"):
             (BUILD / stale).unlink(missing_ok=True)
@@ -476,6 +479,7 @@ def main() -> int:
     parser.add_argument("--machine", default="microvm", choices=("microvm", "q35", "pc"))
     parser.add_argument("--connections", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--root", type=Path)
     options = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
@@ -485,6 +489,9 @@ def main() -> int:
     for name, server in SERVERS.items():
         if options.names and name not in options.names:
             continue
+        if options.root and (options.root / server.program.lstrip("/")).exists():
+            server = replace(server, program=str(options.root / server.program[1:]))
+            os.environ["LD_LIBRARY_PATH"] = f"{options.root}/usr/lib/x86_64-linux-gnu"
         if server.program.startswith("/") and not Path(server.program).exists():
             print(f"none {name}: {server.program} is not on this machine", flush=True)
             continue

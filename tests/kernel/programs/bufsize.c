@@ -143,7 +143,10 @@ static void changed(void)
     set(c[1], SOL_SOCKET, SO_RCVBUF, 100000);
     MUST(send(c[0], block, 50000, 0));
     T(recv(c[1], block, 50000, MSG_WAITALL));
-    drop(c);
+    set(c[1], SOL_SOCKET, SO_RCVBUF, 4096);
+    close(c[1]);
+    T(recv(c[0], block, 1, 0));                     // an end, not a reset
+    close(c[0]);
 }
 
 static void *reader(void *arg)
