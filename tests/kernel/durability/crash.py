@@ -93,6 +93,17 @@ def record(script: list[str], image: bytes, kernel: Path, scratch: Path) -> Disk
     return disk
 
 
+def killed_at_the_end(image: bytes, disk: Disk) -> bytes:
+    """The disk as a kill leaves it when the last operation is done, its journal still there."""
+    data = bytearray(image)
+    for window in disk.windows:
+        if window.before == disk.lines:
+            break
+        for off, piece in window.writes:
+            data[off:off + len(piece)] = piece
+    return bytes(data)
+
+
 def parts(window: Window, block: int, chance: random.Random) -> Iterator[list[tuple[int, bytes]]]:
     """Parts of a window that may have reached the disk; the last is the whole."""
     pieces = [(off + at, data[at:at + block]) for off, data in window.writes for at in range(0, len(data), block)]
