@@ -9,6 +9,25 @@
 #include "lib.h"
 
 #include "../net/net_priv.h"
+#include "../net/recovery.h"
+
+#define LEAST_MTU4 552u                       // net.ipv4.route.min_pmtu
+#define LEAST_MTU6 1280u                      // RFC 8200, section 5
+
+// A router says what the path takes (RFC 1191, RFC 8201). Only of what is in the network now, or anybody could say so (RFC 5927,
+// section 7.2).
+static void path_mtu(struct tcp_sock *t, const struct icmp_report *r)
+{
+    struct tcp_pcb *pcb = t->pcb;
+    const u8 *quoted = r->payload - 4;        // the sequence number follows the ports
+    u32 seq = (u32)quoted[0] << 24 | (u32)quoted[1] << 16 | (u32)quoted[2] << 8 | quoted[3];
+    bool v4 = IP_IS_V4_VAL(pcb->remote_ip);
+    u32 mtu = MAX(r->info, v4 ? LEAST_MTU4 : LEAST_MTU6);
+    if (!r->info || !TCP_SEQ_BETWEEN(seq, pcb->lastack, pcb->snd_nxt))
+        return;
+    recovery_shorten(pcb, mtu - (v4 ? 40 : 60));
+    t->real_mss = (u16)tcp_wire_mss(pcb);
+}
 
 static void tcp_error(const struct icmp_report *r)
 {
@@ -17,6 +36,10 @@ static void tcp_error(const struct icmp_report *r)
         if (!t->pcb || t->phase == TCP_LISTENING || t->pcb->local_port != r->local.port || t->remote.port != r->remote.port ||
             !ip_addr_cmp(&t->remote.ip, &r->remote.ip))
             continue;
+        if (r->err == EMSGSIZE) {
+            path_mtu(t, r);
+            return;
+        }
         // RFC 5461: an error ends only a connection that is still being made; it is why the others end, if time runs out.
         if (t->phase == TCP_CONNECTING) {
             struct tcp_pcb *pcb = t->pcb;
@@ -26,7 +49,7 @@ static void tcp_error(const struct icmp_report *r)
             if (t->s)
                 t->s->error = r->err;
             tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR | POLL_HUP);
-        } else if (r->err != EMSGSIZE) {
+        } else {
             t->soft_error = r->err;
             if (t->opt.recverr && t->s) {     // ip(7), IP_RECVERR: told at once
                 t->s->error = r->err;

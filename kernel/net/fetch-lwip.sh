@@ -132,6 +132,9 @@ edit core/tcp_in.c 's/^    npcb->netif_idx = pcb->netif_idx;/& net_tcp_passive(n
 # TCP never sends more than the interface takes, except where the device cuts segments itself: nothing to fragment.
 edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->mtu \&\& (p->tot_len > netif->mtu) \&\& proto != IP_PROTO_TCP)/' 'proto != IP_PROTO_TCP)'
 
+# Routers shall say what is too long for the path instead of cutting it (RFC 1191); net/recovery.c makes segments shorter then.
+edit core/ipv4/ip4.c 's/IPH_OFFSET_SET(iphdr, 0);/IPH_OFFSET_SET(iphdr, proto == IP_PROTO_TCP ? PP_HTONS(IP_DF) : 0);/' 'PP_HTONS(IP_DF) : 0'
+
 # ICMP errors quote what was sent as far as RFC 1812, section 4.3.2.3, allows.
 edit core/ipv4/icmp.c 's/response_pkt_len = IP_HLEN + ICMP_DEST_UNREACH_DATASIZE;/response_pkt_len = 576 - IP_HLEN - 8;/' '576 - IP_HLEN'
 quote='pbuf_copy_partial(p, icmphdr + 1, response_pkt_len, 0); if (0)'

@@ -181,6 +181,43 @@ void recovery_look(struct tcp_pcb *pcb, u32 now, u32 delivered)
     fill_holes(pcb, first);
 }
 
+static void cut(struct tcp_pcb *pcb, struct tcp_seg *s, u32 mss, bool lost)
+{
+    for (; s; s = s->next) {
+        bool longer = s->len > mss;
+        if (longer && seg_split(pcb, s, mss) && lost)
+            set_lost(pcb, s->next);           // the rest of it; cut in its turn
+        if (longer && lost)
+            set_lost(pcb, s);
+    }
+}
+
+// What was too long has not arrived and goes again in shorter segments, without a reduction: nothing says that the path is full
+// (Linux: tcp_simple_retransmit()).
+void recovery_shorten(struct tcp_pcb *pcb, u32 mss)
+{
+    struct net_tcp *r = &pcb->net;
+    if (mss >= tcp_wire_mss(pcb))
+        return;
+    bool cuts = r->wire_mss;                  // the device did; it goes by the interface's size, so it no longer can
+    r->wire_mss = 0;
+    pcb->mss = (u16_t)mss;
+    pcb->unsent_oversize = 0;
+    cut(pcb, pcb->unsent, mss, false);
+    cut(pcb, pcb->unacked, mss, true);
+    if (cuts && pcb->cwnd > 10 * mss)
+        pcb->cwnd = 10 * mss;                 // no burst of all that the device would have cut
+    if (!r->lost)
+        return;
+    r->recover = pcb->snd_nxt;
+    r->prior_cwnd = 0;
+    if (!(pcb->flags & TF_INFR))
+        pcb->ssthresh = MAX(pcb->cwnd, 2 * mss);
+    tcp_set_flags(pcb, TF_INFR);
+    fill_holes(pcb, true);
+    tcp_output(pcb);
+}
+
 // --- Acknowledgments --------------------------------------------------------------------------------------------------------
 
 // Of every segment that comes in with options, before lwIP processes it.

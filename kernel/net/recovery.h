@@ -42,6 +42,8 @@ void recovery_look(struct tcp_pcb *pcb, u32 now, u32 delivered);
 void recovery_timed_out(struct tcp_pcb *pcb);
 void recovery_probe(struct tcp_pcb *pcb);
 
+void recovery_shorten(struct tcp_pcb *pcb, u32 mss);            // the path takes no longer segments
+
 // net/tcptime.c
 void tcptime_soon(u32 us);                                      // have a look in so many microseconds at the latest
 u32 tcptime_rto(const struct tcp_pcb *pcb);                     // microseconds, without back-off

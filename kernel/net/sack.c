@@ -64,6 +64,8 @@ bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at)
     s->len = (u16_t)at;
     TCPH_UNSET_FLAG(s->tcphdr, TCP_FIN | TCP_PSH);
     s->next = n;
+    if (!n->next)
+        pcb->unsent_oversize = 0;             // tcp_write() must not fill up a buffer that has no room any more
     return true;
 }
 

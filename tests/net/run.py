@@ -225,7 +225,7 @@ def half_open(line: wire.Wire) -> None:
 def vanishing_client(line: wire.Wire) -> None:
     """A client whose machine disappears in the middle of a download."""
     for _index in range(20):
-        peer = socket.create_connection((GUEST, SOURCE), 20)
+        peer = socket.create_connection((GUEST, SOURCE), 60)
         peer.recv(1000)
         line.weather = Weather(mute_port=peer.getsockname()[1])
         peer.close()
