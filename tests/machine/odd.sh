@@ -12,14 +12,14 @@ export SUITE=${SUITE:-bookworm}
 # --- inside the system: helpers ----------------------------------------------------------------------------------------
 fail() { echo "ODD: $*"; exit 1; }
 quick() { ./quickstart.sh -e quickstart_port="${port:-18080}"; }
-# says TEXT COMMAND...: the command fails and says so in a line that begins with "error:" and holds TEXT.
+# says TEXT COMMAND...: the command fails and says so in a line that begins with "error:" or "uni:" and holds TEXT.
 says() {
     local text=$1 said status=0
     shift
     said=$("$@" 2>&1 </dev/null) || status=$?
     printf '%s\n' "$said"
     [ "$status" -ne 0 ] || fail "succeeded: $*"
-    grep -q "^error: .*$text" <<<"$said" || fail "no line 'error: ... $text'"
+    grep -q -E "^(error|uni): .*$text" <<<"$said" || fail "no line 'error: ... $text'"
 }
 good() {
     uni ps
