@@ -20,8 +20,9 @@ check_surroundings() {
         [ -n "$HOME" ] || die "HOME is not set, and there is no user $(id -u): set HOME to a directory of yours"
         export HOME
     fi
-    [ -d "$HOME" ] && [ -w "$HOME" ] ||
+    if ! [ -d "$HOME" ] || ! [ -w "$HOME" ]; then
         die "HOME is $HOME, which $(id -un) cannot write to: Ansible and Uni keep files there, set HOME to a directory of yours"
+    fi
 }
 
 # one_at_a_time FILE: waits until nobody else is where this script is. The lock ends with the shell and what it executes;
@@ -84,10 +85,10 @@ make_venv() {
     [ -e ".venv/.$base-$own" ] && return 0
     say "Making the virtual environment .venv ($requirements)"
     # Whoever was killed before the end left the mark.
-    [ ! -e .venv/.unfinished ] && .venv/bin/python -m pip --version >/dev/null 2>&1 || {
+    if [ -e .venv/.unfinished ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         rm -rf .venv
         "$PYTHON" -m venv --system-site-packages .venv || die "the virtual environment could not be made in $PWD/.venv"
-    }
+    fi
     rm -f .venv/.????????????????-*
     touch .venv/.unfinished
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --ignore-installed \
