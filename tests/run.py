@@ -111,12 +111,20 @@ def junit(name: str, status: int, files: Sequence[Path]) -> Count:
     return Count(passed, failed, tuple(failures))
 
 
+def tracked(pattern: str) -> list[str]:
+    """The files that git knows, or could know, with such a name."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", pattern], cwd=TOP,
+                            check=True, stdout=subprocess.PIPE).stdout.decode()
+    return [name for name in listed.split("\0") if name and (TOP / name).exists()]
+
+
 def suite_lint() -> Count:
-    """ruff, mypy --strict on the engine and the command line, ansible-lint's production profile."""
+    """ruff, shellcheck, mypy --strict on the engine and the command line, ansible-lint's production profile."""
     paths = [name for name in ("engine", "cli", "daemon") if (TOP / "plugins/module_utils" / name).is_dir()]
     packages = [word for name in paths for word in ("-p", f"{PACKAGE}.{name}")]
     return (
         check("ruff", [BIN / "ruff", "check", "--no-cache", "."])
+        + check("shellcheck", ["shellcheck", *tracked("*.sh")])
         + check("mypy", [BIN / "mypy", *packages], MYPYPATH=str(COLLECTIONS))
         + check("ansible-lint", [BIN / "ansible-lint", "--offline", "--profile", "production", "--strict"],
                 cwd=copy_tree(), ANSIBLE_COLLECTIONS_PATH=str(BUILD / "tree"))
@@ -150,9 +158,7 @@ def copy_tree() -> Path:
     if tree.exists():
         shutil.rmtree(tree)
     tree.mkdir(parents=True)
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=TOP,
-                            check=True, stdout=subprocess.PIPE).stdout.decode()
-    for name in filter(None, listed.split("\0")):
+    for name in tracked("*"):
         # Not part of the collection that is shipped.
         if name.startswith(("tests/kernel/", "tests/bench/", "tests/net/", "tests/machine/", "kernel/test/")):
             continue

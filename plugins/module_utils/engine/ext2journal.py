@@ -71,7 +71,8 @@ def replayed(device: _Source, superblock: bytes) -> _Source:
 def _blocks(device: _Source, first: int, size: int) -> dict[int, bytes]:
     """The newest version of every block in the log."""
     found: dict[int, bytes] = {}
-    magic, kind, _, block_size, length, _, sequence, at, _ = struct.unpack_from(">9I", device.read(first * size, size))
+    magic, kind, _sequence, block_size, length, _first, sequence, at, _error = struct.unpack_from(
+        ">9I", device.read(first * size, size))
     if (magic, kind, block_size) != (_MAGIC, _SUPER, size) or not 0 < at < length <= _LONGEST:
         return found
     log = device.read(first * size, length * size)
