@@ -59,6 +59,7 @@ def records(root: Path, pids: list[int] | None) -> None:
             state.update(status="running", pid=pids[number], start=int(stat[19]),
                          keeper={"pid": pids[0], "start": int(stat[19])})
         (root / "vms" / vm_id).mkdir(parents=True)
+        (root / "vms" / vm_id / "vm.json").write_text("{}")
         (root / "vms" / vm_id / "state.json").write_text(json.dumps(state, separators=(",", ":")))
 
 

@@ -42,7 +42,7 @@ def snapshot(net: Host) -> dict[str, object]:
         "rules": sorted(rules), "locks": locks,
         "nft": [line for line in tool("nft", "list", "chains", "bridge").splitlines() if "chain ut" in line],
         "processes": len(processes(str(net.root.path))),
-        "files": sorted(file for file in files if not file.startswith("log/")),
+        "files": sorted(file for file in files if not file.startswith("log/") and file != "cache/states.index"),
         "cgroups": sorted(path.name for path in Path("/sys/fs/cgroup").glob("uni*/*") if path.is_dir()),
     }
 

@@ -37,6 +37,7 @@ def vm(root, number, name, **state):
     record = {"id": directory.name, "name": name, "image": f"{name}:latest", "image_id": f"sha256:{number:064x}",
               "created": f"2026-01-0{number}T00:00:00Z", "memory": 32 << 20, "status": "exited",
               "exit": {"code": number - 1}, "labels": {"tier": name, "all": "yes"}, "ports": ["0.0.0.0:80:80/tcp"]}
+    (directory / "vm.json").write_text(json.dumps({"name": record.get("name", "")}))
     (directory / "state.json").write_text(json.dumps({**record, **state}))
 
 

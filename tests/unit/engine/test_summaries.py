@@ -22,6 +22,7 @@ def write(root: Path, number: int, *, old: bool = True, **fields: object) -> Pat
     vm_id = f"{number:012x}"
     directory = root / "vms" / vm_id
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / "vm.json").write_text("{}")
     path, temp = directory / "state.json", directory / ".tmp-state.json"
     temp.write_text(json.dumps({"id": vm_id, "name": f"vm-{number}", "status": "exited", **fields}))
     if old:
@@ -122,6 +123,14 @@ def test_what_runs_is_asked_each_time(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert summaries.listing(str(tmp_path)) == []
+
+
+def test_half_a_vm_is_none(root: Path) -> None:
+    """A record of a state without the VM's own: its removal, or its creation, was killed."""
+    (root / "vms" / f"{1:012x}" / "vm.json").unlink()
+    (root / "vms" / f"{2:012x}" / "vm.json").write_text("")
+    found = names(root)
+    assert len(found) == COUNT - 2 and f"{1:012x}" not in found and f"{2:012x}" not in found
 
 
 def test_no_root(tmp_path: Path) -> None:

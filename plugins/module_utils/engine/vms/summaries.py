@@ -65,6 +65,8 @@ def states(root: str) -> list[dict[str, Any]]:
         if len(name) != ID_LENGTH:
             continue
         try:
+            if not stat(f"{base}/{name}/vm.json").st_size:
+                continue  # a removal or a creation that was killed: nobody was told of that VM
             seen = stat(f"{base}/{name}/state.json")
         except OSError:
             continue
