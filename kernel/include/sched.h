@@ -168,6 +168,8 @@ void waitq_wake_all(struct waitq *q);
 //     }
 //     waitq_finish(&w);
 #define NO_DEADLINE (~0ull)
+#define WALL_DEADLINE (1ull << 63)      // with this bit the rest is a time of the wall clock, which may be set meanwhile
+void wall_sleepers_clock_set(void);
 void waitq_prepare(struct waitq *q, struct waiter *w);
 int waitq_sleep(struct waiter *w, u64 deadline_ns, bool interruptible);   // monotonic ns; re-armed when it returns
 void waitq_finish(struct waiter *w);

@@ -53,6 +53,6 @@ static inline u64 timespec_ns(const struct timespec_k *t) { return (u64)t->sec *
 // 0; -EFAULT; -EINVAL for negative or nsec >= 10^9. Very long times saturate.
 int timespec_from_user(uptr p, u64 *ns);
 int timespec_to_user(uptr p, u64 ns);
-u64 deadline_after(u64 ns);         // monotonic now + ns, saturating below NO_DEADLINE
+u64 deadline_after(u64 ns);         // monotonic now + ns, saturating below WALL_DEADLINE
 
 #endif

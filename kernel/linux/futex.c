@@ -300,7 +300,7 @@ int futex_deadline(uptr p, int cmd, bool realtime, u64 *deadline)
     if (cmd == FUTEX_WAIT)
         *deadline = deadline_after(ns);
     else if (realtime)
-        *deadline = ns > clock_real_offset() ? ns - clock_real_offset() : 0;
+        *deadline = MIN(ns, WALL_DEADLINE - 2) | WALL_DEADLINE;
     else
         *deadline = ns;
     return 0;

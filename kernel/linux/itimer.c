@@ -23,7 +23,8 @@
 struct itimer {
     struct timer timer;
     struct clock_ref clock;
-    bool used, absolute_real;
+    bool used;
+    bool wall;                      // of CLOCK_REALTIME: relative times are not moved when that clock is set
     int id;
     int notify, sig, tid;           // SIGEV_*; the thread for SIGEV_THREAD_ID
     u64 value;                      // sigev_value
@@ -38,6 +39,8 @@ static struct itimer *table[TIMERS_MAX];            // timers_lock
 static struct itimer interval_timers[3];            // ITIMER_REAL, VIRTUAL, PROF
 static spinlock_t timers_lock = SPINLOCK_INIT;      // interrupts off: timers fire in softirqs
 static u32 nr_cpu_timers;
+
+static bool on_cpu(const struct itimer *t) { return t->clock.kind >= CLOCK_KIND_CPU; }
 
 static u64 to_mono(const struct itimer *t)
 {
@@ -107,6 +110,17 @@ static void fired(struct timer *tm)
     spin_unlock_irqrestore(&timers_lock, flags);
 }
 
+void itimers_clock_set(void)
+{
+    u64 flags = spin_lock_irqsave(&timers_lock);
+    for (int i = 0; i < TIMERS_MAX; i++) {
+        struct itimer *t = table[i];
+        if (t && t->used && t->expires && !t->queued && t->clock.kind == CLOCK_KIND_REAL && t->notify != SIGEV_NONE_K)
+            timer_arm(&t->timer, to_mono(t));
+    }
+    spin_unlock_irqrestore(&timers_lock, flags);
+}
+
 // --- CPU-time timers ----------------------------------------------------------------------------------------------------
 static void mark_threads(void)
 {
@@ -125,7 +139,7 @@ void cpu_timers_new_thread(struct thread *t)
 
 static void check_one(struct itimer *t)
 {
-    if (!t->used || !t->expires || t->queued || t->clock.kind != CLOCK_KIND_CPU)
+    if (!t->used || !t->expires || t->queued || !on_cpu(t))
         return;
     u64 now = clock_now(&t->clock);
     if (now < t->expires)
@@ -151,7 +165,7 @@ void cpu_timers_check(struct thread *t)
 // --- common ---------------------------------------------------------------------------------------------------------------
 static void disarm(struct itimer *t)
 {
-    if (t->clock.kind == CLOCK_KIND_CPU && t->expires)
+    if (on_cpu(t) && t->expires)
         nr_cpu_timers--;
     t->expires = 0;
     t->queued = false;
@@ -162,7 +176,7 @@ static void arm(struct itimer *t, u64 expires, u64 interval)
 {
     t->interval = interval;
     t->expires = expires ? expires : 1;
-    if (t->clock.kind == CLOCK_KIND_CPU)
+    if (on_cpu(t))
         nr_cpu_timers++;
     else if (t->setitimer || t->notify != SIGEV_NONE_K)
         timer_arm(&t->timer, to_mono(t));
@@ -179,8 +193,6 @@ static void remaining(const struct itimer *t, u64 *left, u64 *interval)
     else
         *left = t->expires > now ? t->expires - now : !silent;
     *interval = t->interval;
-    if (!t->expires)
-        *interval = t->setitimer ? 0 : t->interval;
 }
 
 // --- setitimer, alarm -------------------------------------------------------------------------------------------------
@@ -190,7 +202,7 @@ static struct itimer *interval_timer(int which)
     struct itimer *t = &interval_timers[which];
     if (!t->used) {
         timer_init(&t->timer, fired);
-        t->clock.kind = which ? CLOCK_KIND_CPU : CLOCK_KIND_MONO;
+        t->clock.kind = which == 2 ? CLOCK_KIND_CPU : which ? CLOCK_KIND_USER : CLOCK_KIND_MONO;
         t->sig = sigs[which];
         t->setitimer = t->used = true;
     }
@@ -204,7 +216,7 @@ static void set_interval(int which, u64 value, u64 interval, u64 *old, u64 *old_
     u64 flags = spin_lock_irqsave(&timers_lock);
     remaining(t, old, old_interval);
     disarm(t);
-    t->interval = 0;
+    t->interval = which ? interval : 0;     // as Linux shows them while they stand
     if (value)
         arm(t, now + value < now ? NO_DEADLINE - 1 : now + value, interval);
     spin_unlock_irqrestore(&timers_lock, flags);
@@ -317,6 +329,7 @@ long sys_timer_create(struct regs *r)
         return err ? err : -EAGAIN;
     timer_init(&t->timer, fired);
     t->clock = c;
+    t->wall = c.kind == CLOCK_KIND_REAL;
     t->used = true;
     t->notify = ev.notify;
     t->sig = ev.signo;
@@ -360,11 +373,13 @@ long sys_timer_settime(struct regs *r)
         disarm(t);
         t->interval = interval;
         t->overrun_last = 0;
-        u64 now = clock_now(&t->clock);
+        bool absolute = (u32)r->arg[1] & 1;
+        if (t->wall)
+            t->clock.kind = absolute ? CLOCK_KIND_REAL : CLOCK_KIND_MONO;
         if (value)
-            arm(t, (u32)r->arg[1] & 1 ? value : now + value, interval);
+            arm(t, absolute ? value : clock_now(&t->clock) + value, interval);
     }
-    bool cpu = t && t->clock.kind == CLOCK_KIND_CPU;
+    bool cpu = t && on_cpu(t);
     spin_unlock_irqrestore(&timers_lock, flags);
     if (!t)
         return -EINVAL;
@@ -430,7 +445,7 @@ void posix_timer_delivered(struct siginfo_k *info)
         if (t->expires) {
             u64 missed = forward(t, clock_now(&t->clock));
             t->overrun_last = (i32)MIN(missed, (u64)OVERRUN_MAX);
-            if (t->clock.kind != CLOCK_KIND_CPU)
+            if (!on_cpu(t))
                 timer_arm(&t->timer, to_mono(t));
         }
         info->timer.overrun = t->overrun_last;

@@ -10,7 +10,8 @@ enum {
     CLOCK_MONOTONIC_RAW_K = 4, CLOCK_REALTIME_COARSE_K = 5, CLOCK_MONOTONIC_COARSE_K = 6, CLOCK_BOOTTIME_K = 7,
     CLOCK_REALTIME_ALARM_K = 8, CLOCK_BOOTTIME_ALARM_K = 9, CLOCK_TAI_K = 11,
 };
-enum { CLOCK_KIND_REAL, CLOCK_KIND_MONO, CLOCK_KIND_CPU };
+// CPU: user and system time; USER: of that only what the process spent in the program (ITIMER_VIRTUAL).
+enum { CLOCK_KIND_REAL, CLOCK_KIND_MONO, CLOCK_KIND_CPU, CLOCK_KIND_USER };
 
 struct clock_ref {
     int kind;
@@ -19,6 +20,7 @@ struct clock_ref {
 
 int clock_resolve(int id, struct clock_ref *c);    // -EINVAL
 u64 clock_now(const struct clock_ref *c);
-void realtime_changed(void);                       // clock_settime: absolute wall-clock timers look again (linux/timerfd.c)
+void timerfds_clock_set(void);                     // clock_settime: absolute wall-clock timers look again (linux/timerfd.c)
+void itimers_clock_set(void);                      // linux/itimer.c
 
 #endif

@@ -311,7 +311,7 @@ long sys_recvmmsg(struct regs *r)
         int err = timespec_from_user(r->arg[4], &timeout);
         if (err)
             return err;
-        deadline = clock_mono_ns() + timeout;
+        deadline = deadline_after(timeout);
     }
     ssize_t n = get_socket((int)r->arg[0], &f, &s);
     if (n)

@@ -16,7 +16,7 @@
 u64 deadline_after(u64 ns)
 {
     u64 now = clock_mono_ns();
-    return ns >= NO_DEADLINE - 1 - now ? NO_DEADLINE - 1 : now + ns;
+    return ns >= WALL_DEADLINE - 1 - now ? WALL_DEADLINE - 1 : now + ns;
 }
 
 static u64 timespec_saturated(const struct timespec_k *t)
@@ -97,6 +97,8 @@ u64 clock_now(const struct clock_ref *c)
         return clock_real_ns();
     if (c->kind == CLOCK_KIND_MONO)
         return clock_mono_ns();
+    if (c->kind == CLOCK_KIND_USER)
+        return cputime_of(the_process, NULL).user;
     if (!c->tid)
         return process_cpu_ns(the_process);
     spin_lock(&the_process->thread_lock);
@@ -128,7 +130,9 @@ static long set_real(u64 ns)
     if (!capable(CAP_SYS_TIME_K))
         return -EPERM;
     clock_set_real_ns(ns);
-    realtime_changed();
+    timerfds_clock_set();
+    itimers_clock_set();
+    wall_sleepers_clock_set();
     return 0;
 }
 
@@ -197,19 +201,13 @@ static long sleep_relative(u64 ns, uptr rem)
     return nanosleep_restart(t);
 }
 
-// A sleep on the CPU-time or wall clock looks again at the end: the clock may have gone at another pace.
+// A sleep on the CPU-time clock looks again at the end: the clock may have gone at another pace.
 static long sleep_absolute(const struct clock_ref *c, u64 at)
 {
-    for (;;) {
-        u64 now = clock_now(c);
-        if (now >= at)
-            return 0;
-        u64 step = at - now;
-        if (c->kind == CLOCK_KIND_REAL)
-            step = MIN(step, NSEC_PER_SEC);     // clock_settime may move the wall clock meanwhile
-        if (sleep_until(deadline_after(step), true))
+    for (u64 now; (now = clock_now(c)) < at;)
+        if (sleep_until(c->kind == CLOCK_KIND_REAL ? MIN(at, WALL_DEADLINE - 2) | WALL_DEADLINE : deadline_after(at - now), true))
             return -ERESTARTNOHAND;
-    }
+    return 0;
 }
 
 long sys_nanosleep(struct regs *r)

@@ -74,7 +74,7 @@ static void fired(struct timer *timer)
         waitq_wake(&t->readable, POLL_IN | POLL_RDNORM);
 }
 
-void realtime_changed(void)
+void timerfds_clock_set(void)
 {
     u64 flags = spin_lock_irqsave(&real_lock);
     for (struct list *l = real_list.next; l != &real_list; l = l->next) {

@@ -10,7 +10,12 @@ struct sleep_timer {
     struct timer timer;
     struct thread *thread;
     volatile bool fired;
+    u64 wall;                       // the deadline on the wall clock; 0: a monotonic one
+    struct list node;               // of wall_sleepers
 };
+
+static struct list wall_sleepers = LIST_INIT(wall_sleepers);
+static spinlock_t wall_lock = SPINLOCK_INIT;        // interrupts off
 
 void waitq_init(struct waitq *q)
 {
@@ -86,15 +91,48 @@ static void sleep_timer_fired(struct timer *tm)
     thread_wake(s->thread);
 }
 
+static void arm_wall(struct sleep_timer *s)
+{
+    u64 off = clock_real_offset();
+    timer_arm(&s->timer, s->wall > off ? s->wall - off : 0);
+}
+
+static void begin_wall(struct sleep_timer *s, u64 wall)
+{
+    u64 flags = spin_lock_irqsave(&wall_lock);
+    s->wall = MAX(wall, 1ull);
+    list_push(&wall_sleepers, &s->node);
+    arm_wall(s);
+    spin_unlock_irqrestore(&wall_lock, flags);
+}
+
+static void end_wall(struct sleep_timer *s)
+{
+    u64 flags = spin_lock_irqsave(&wall_lock);
+    list_remove(&s->node);
+    spin_unlock_irqrestore(&wall_lock, flags);
+}
+
+void wall_sleepers_clock_set(void)
+{
+    u64 flags = spin_lock_irqsave(&wall_lock);
+    for (struct list *n = wall_sleepers.next; n != &wall_sleepers; n = n->next)
+        arm_wall(list_entry(n, struct sleep_timer, node));
+    spin_unlock_irqrestore(&wall_lock, flags);
+}
+
 // Sleeps until *woken, a pending signal of `set`, the deadline or a deliverable signal. 0, -ETIMEDOUT, -ERESTARTSYS.
 static int sleep_on(volatile bool *woken, sigset_k set, u64 deadline, bool interruptible)
 {
     struct thread *t = current();
-    struct sleep_timer s = { .thread = t, .fired = false };
+    struct sleep_timer s = { .thread = t, .fired = false, .wall = 0 };
     int err = 0;
     if (deadline != NO_DEADLINE) {
         timer_init(&s.timer, sleep_timer_fired);
-        timer_arm(&s.timer, deadline);
+        if (unlikely(deadline & WALL_DEADLINE))
+            begin_wall(&s, deadline & ~WALL_DEADLINE);
+        else
+            timer_arm(&s.timer, deadline);
     }
     u64 flags = irq_save();         // between the test and the state no interrupt may wake us
     while (!*woken && !(set && (signal_pending_set(t) & set))) {
@@ -110,6 +148,8 @@ static int sleep_on(volatile bool *woken, sigset_k set, u64 deadline, bool inter
     }
     t->sleep_intr = false;
     irq_restore(flags);
+    if (unlikely(s.wall))
+        end_wall(&s);
     if (deadline != NO_DEADLINE)
         timer_cancel(&s.timer);
     return err;
