@@ -117,6 +117,16 @@ long sys_shmat(struct regs *r) WEAK;
 long sys_shmdt(struct regs *r) WEAK;
 long sys_shmctl(struct regs *r) WEAK;
 
+// linux/fsinfo.c
+long sys_ustat(struct regs *r) WEAK;
+long sys_sysfs(struct regs *r) WEAK;
+long sys_name_to_handle_at(struct regs *r) WEAK;
+long sys_open_by_handle_at(struct regs *r) WEAK;
+
+// linux/pidfd.c, beside those that stand with signals and processes
+long sys_pidfd_getfd(struct regs *r) WEAK;
+long sys_ptrace(struct regs *r) WEAK;
+
 // linux/xattr.c
 long sys_setxattr(struct regs *r) WEAK;
 long sys_lsetxattr(struct regs *r) WEAK;

@@ -3,6 +3,7 @@
 #include "fileio.h"
 #include "futex.h"
 #include "signal_priv.h"
+#include "socket.h"
 #include "time.h"
 
 #define QUEUES_MAX 256u             // /proc/sys/fs/mqueue/queues_max
@@ -17,6 +18,9 @@
 #define SI_MESGQ_K (-3)
 #define SIGEV_SIGNAL_K 0
 #define SIGEV_NONE_K 1
+#define SIGEV_THREAD_K 2
+#define NOTIFY_COOKIE_LEN 32
+enum { NOTIFY_WOKENUP = 1, NOTIFY_REMOVED = 2 };      // the cookie's last byte
 
 struct message {
     struct list node;               // of the queue: the highest priority first, then the oldest
@@ -41,6 +45,8 @@ struct mqueue {
     struct file *notify_owner;      // NULL: nobody registered
     int notify_kind, notify_sig;
     u64 notify_value;
+    struct file *notify_socket;     // SIGEV_THREAD: the C library's netlink socket, and what it wants to read there
+    u8 notify_cookie[NOTIFY_COOKIE_LEN];
 };
 
 static struct list queues = LIST_INIT(queues);
@@ -61,12 +67,25 @@ static void queue_put(struct mqueue *q)
     kfree(q);
 }
 
+// The registration ends; a SIGEV_THREAD's waiter hears why.
+static void unregister(struct mqueue *q, u8 why)
+{
+    struct file *s = q->notify_socket;
+    q->notify_owner = NULL;
+    q->notify_socket = NULL;
+    if (!s)
+        return;
+    q->notify_cookie[NOTIFY_COOKIE_LEN - 1] = why;
+    netlink_deliver(s, q->notify_cookie, NOTIFY_COOKIE_LEN);
+    file_put(s);
+}
+
 static void mq_release(struct file *f)
 {
     struct mqueue *q = f->priv;
     mutex_lock(&names_lock);
     if (q->notify_owner == f)
-        q->notify_owner = NULL;
+        unregister(q, NOTIFY_REMOVED);
     queue_put(q);
     mutex_unlock(&names_lock);
 }
@@ -273,7 +292,7 @@ static void tell_registered(struct mqueue *q)
         info.kill.value = q->notify_value;
         signal_process(the_process, q->notify_sig, &info);
     }
-    q->notify_owner = NULL;
+    unregister(q, NOTIFY_WOKENUP);
 }
 
 static void put(struct mqueue *q, struct message *m)
@@ -393,31 +412,68 @@ long sys_mq_getsetattr(struct regs *r)
     return r->arg[2] ? copy_to_user(r->arg[2], &old, sizeof(old)) : 0;
 }
 
-// SIGEV_THREAD needs the C library's netlink socket and is refused.
+struct mq_event {
+    u64 value;
+    i32 sig, kind;
+    u64 pad[6];
+    struct file *socket;            // of SIGEV_THREAD: `sig` is its descriptor, `value` points to the cookie
+    u8 cookie[NOTIFY_COOKIE_LEN];
+};
+
+static long get_event(uptr user, struct mq_event *ev)
+{
+    if (copy_from_user(ev, user, offsetof(struct mq_event, socket)))
+        return -EFAULT;
+    if (ev->kind == SIGEV_NONE_K)
+        return 0;
+    if (ev->kind == SIGEV_SIGNAL_K)
+        return (u32)ev->sig > SIG_MAX ? -EINVAL : 0;
+    if (ev->kind != SIGEV_THREAD_K)
+        return -EINVAL;
+    if (copy_from_user(ev->cookie, ev->value, sizeof(ev->cookie)))
+        return -EFAULT;
+    struct file *f = fd_get(ev->sig);
+    long err = f ? netlink_deliver(f, NULL, 0) : -EBADF;
+    if (!err)
+        ev->socket = f;
+    else if (f)
+        file_put(f);
+    return err;
+}
+
+static long register_event(struct file *f, struct mq_event *ev)
+{
+    struct mqueue *q = f->priv;
+    if (q->notify_owner)
+        return -EBUSY;
+    q->notify_owner = f;
+    q->notify_kind = ev->kind;
+    q->notify_sig = ev->sig;
+    q->notify_value = ev->value;
+    q->notify_socket = ev->socket;
+    memcpy(q->notify_cookie, ev->cookie, sizeof(ev->cookie));
+    ev->socket = NULL;
+    return 0;
+}
+
 long sys_mq_notify(struct regs *r)
 {
-    struct { u64 value; i32 sig, kind; u64 pad[6]; } ev = { 0 };
-    if (r->arg[1] && copy_from_user(&ev, r->arg[1], sizeof(ev)))
-        return -EFAULT;
-    if (r->arg[1] && ((ev.kind != SIGEV_SIGNAL_K && ev.kind != SIGEV_NONE_K) || (ev.kind == SIGEV_SIGNAL_K && (u32)ev.sig > SIG_MAX)))
-        return -EINVAL;
+    struct mq_event ev = { .socket = NULL };
+    long err = r->arg[1] ? get_event(r->arg[1], &ev) : 0;
+    if (err)
+        return err;
     struct file *f = mq_file((int)r->arg[0], -1);
-    if (is_err(f))
-        return ptr_err(f);
-    struct mqueue *q = f->priv;
-    long err = 0;
-    mutex_lock(&q->lock);
-    if (!r->arg[1]) {
-        q->notify_owner = NULL;
-    } else if (q->notify_owner) {
-        err = -EBUSY;
-    } else {
-        q->notify_owner = f;
-        q->notify_kind = ev.kind;
-        q->notify_sig = ev.sig;
-        q->notify_value = ev.value;
+    if (!is_err(f)) {
+        struct mqueue *q = f->priv;
+        mutex_lock(&q->lock);
+        if (r->arg[1])
+            err = register_event(f, &ev);
+        else if (q->notify_owner)
+            unregister(q, NOTIFY_REMOVED);
+        mutex_unlock(&q->lock);
+        file_put(f);
     }
-    mutex_unlock(&q->lock);
-    file_put(f);
-    return err;
+    if (ev.socket)
+        file_put(ev.socket);
+    return is_err(f) ? (long)ptr_err(f) : err;
 }

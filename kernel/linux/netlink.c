@@ -326,6 +326,24 @@ static ssize_t op_recv(struct socket *s, struct msg *m, u32 flags)
     return fault ? -EFAULT : flags & K_MSG_TRUNC ? (ssize_t)len : (ssize_t)copy;
 }
 
+// For mq_notify(2): something to read at a netlink socket; NULL only asks whether it is one.
+int netlink_deliver(struct file *f, const void *data, u32 len)
+{
+    struct socket *s = socket_from_file(f);
+    if (!s)
+        return -ENOTSOCK;
+    if (s->ops != &netlink_ops)
+        return -EINVAL;
+    struct nl_part *p = data ? kmalloc(sizeof(*p) + len, 0) : NULL;
+    if (!p)
+        return data ? -ENOMEM : 0;
+    p->len = len;
+    memcpy(p->data, data, len);
+    list_push(&((struct nl_sock *)s->priv)->queue, &p->node);
+    waitq_wake(&s->wq, POLL_IN | POLL_RDNORM);
+    return 0;
+}
+
 static int op_bind(struct socket *s, const struct sockaddr_buf *sa, u32 len)
 {
     struct nl_sock *n = s->priv;

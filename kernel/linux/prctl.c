@@ -102,6 +102,43 @@ static long prctl_no_new_privs(const struct regs *r)
     return 0;
 }
 
+// About memory errors, huge pages, counters and clocks, of which there is little here: what was set is shown again.
+static long prctl_machine(const struct regs *r)
+{
+    static bool no_huge_pages;
+    static u8 memory_errors = PR_MCE_KILL_DEFAULT;
+    u64 a = r->arg[1], b = r->arg[2], rest = r->arg[3] | r->arg[4];
+    switch ((u32)r->arg[0]) {
+    case PR_SET_THP_DISABLE:
+        if (b || rest)
+            return -EINVAL;
+        no_huge_pages = a;
+        return 0;
+    case PR_GET_THP_DISABLE:
+        return a || b || rest ? -EINVAL : no_huge_pages;
+    case PR_TASK_PERF_EVENTS_DISABLE:
+    case PR_TASK_PERF_EVENTS_ENABLE:
+        return 0;
+    case PR_GET_TIMING:
+        return PR_TIMING_STATISTICAL;
+    case PR_SET_TIMING:
+        return a == PR_TIMING_STATISTICAL ? 0 : -EINVAL;
+    case PR_GET_TSC:
+        return user_write_u32(a, PR_TSC_ENABLE);
+    case PR_SET_TSC:
+        return a == PR_TSC_ENABLE ? 0 : -EINVAL;
+    case PR_MCE_KILL:
+        if (rest || (a == PR_MCE_KILL_CLEAR ? b != 0 : a != PR_MCE_KILL_SET || b > PR_MCE_KILL_DEFAULT))
+            return -EINVAL;
+        memory_errors = a == PR_MCE_KILL_CLEAR ? PR_MCE_KILL_DEFAULT : (u8)b;
+        return 0;
+    case PR_MCE_KILL_GET:
+        return a || b || rest ? -EINVAL : memory_errors;
+    default:
+        return -EINVAL;
+    }
+}
+
 long sys_prctl(struct regs *r)
 {
     struct process *p = the_process;
@@ -153,12 +190,8 @@ long sys_prctl(struct regs *r)
         return copy_to_user(a, &current()->clear_child_tid, sizeof(u64));
     case PR_GET_SECCOMP:
         return 0;
-    case PR_SET_THP_DISABLE:
-        return r->arg[2] || r->arg[3] || r->arg[4] ? -EINVAL : 0;
-    case PR_GET_THP_DISABLE:
-        return 0;
     default:
-        return -EINVAL;
+        return prctl_machine(r);
     }
 }
 

@@ -361,19 +361,3 @@ long sys_set_tid_address(struct regs *r)
     current()->clear_child_tid = r->arg[0];
     return current()->tid;
 }
-
-// There are never children.
-long sys_wait4(struct regs *r)
-{
-    if ((u32)r->arg[2] & ~0xe000000bu)
-        return -EINVAL;
-    return -ECHILD;
-}
-
-long sys_waitid(struct regs *r)
-{
-    u32 options = (u32)r->arg[3], which = (u32)r->arg[0];
-    if ((options & ~0xe100000fu) || !(options & 0xe) || which > 3)
-        return -EINVAL;
-    return -ECHILD;
-}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls about signals: signal(7), sigaction(2), sigaltstack(2), sigwaitinfo(2), pidfd_open(2).
+// The system calls about signals: signal(7), sigaction(2), sigaltstack(2), sigwaitinfo(2).
 #include "errno.h"
 #include "fs.h"
 #include "lib.h"
@@ -203,7 +203,7 @@ long sys_sigaltstack(struct regs *r)
     return 0;
 }
 
-static void info_user(struct siginfo_k *info, int sig, int code)
+void info_user(struct siginfo_k *info, int sig, int code)
 {
     memset(info, 0, sizeof(*info));
     info->signo = sig;
@@ -213,7 +213,7 @@ static void info_user(struct siginfo_k *info, int sig, int code)
 }
 
 // Signal 0 only asks whether the target is there.
-static long send_to_process(int sig, const struct siginfo_k *info)
+long send_to_process(int sig, const struct siginfo_k *info)
 {
     if (sig < 0 || sig > SIG_MAX)
         return -EINVAL;
@@ -297,72 +297,6 @@ long sys_rt_tgsigqueueinfo(struct regs *r)
         return -EINVAL;
     info.signo = (int)r->arg[2];
     return send_to_thread((int)r->arg[0], (int)r->arg[1], (int)r->arg[2], &info);
-}
-
-// --- pidfd: a file that stands for the process. It never becomes readable, because nobody outlives the process. --------
-static u32 pidfd_poll(struct file *f, struct poll_table *pt)
-{
-    (void)f;
-    (void)pt;
-    return 0;
-}
-
-static const struct file_ops pidfd_ops = { .poll = pidfd_poll };
-
-long sys_pidfd_open(struct regs *r)
-{
-    int pid = (int)r->arg[0];
-    u32 flags = (u32)r->arg[1];
-    if (flags & ~04000u)            // PIDFD_NONBLOCK
-        return -EINVAL;
-    if (pid <= 0)
-        return -EINVAL;
-    if (pid != the_process->pid) {
-        spin_lock(&the_process->thread_lock);
-        bool thread = process_find_thread(pid) != NULL;
-        spin_unlock(&the_process->thread_lock);
-        return thread ? -ENOENT : -ESRCH;
-    }
-    struct file *f = anon_file(&pidfd_ops, NULL, 2 | flags, 0600, "anon_inode:[pidfd]");
-    if (is_err(f))
-        return ptr_err(f);
-    int fd = fd_install(f, 0, true);
-    if (fd < 0)
-        file_put(f);
-    return fd;
-}
-
-// The directory /proc/1 stands for the process as well, as it did before pidfd_open existed.
-static bool stands_for_process(struct file *f)
-{
-    char path[16];
-    if (f->ops == &pidfd_ops)
-        return true;
-    return f->path && path_string(f->path, path, sizeof(path)) > 0 && strcmp(path, "/proc/1") == 0;
-}
-
-long sys_pidfd_send_signal(struct regs *r)
-{
-    struct siginfo_k info;
-    int sig = (int)r->arg[1];
-    if (r->arg[3])
-        return -EINVAL;
-    struct file *f = fd_get((int)r->arg[0]);
-    if (!f)
-        return -EBADF;
-    bool ok = stands_for_process(f);
-    file_put(f);
-    if (!ok)
-        return -EBADF;
-    if (r->arg[2]) {
-        if (copy_from_user(&info, r->arg[2], sizeof(info)))
-            return -EFAULT;
-        if (info.signo != sig)
-            return -EINVAL;
-    } else {
-        info_user(&info, sig, SI_USER_K);
-    }
-    return send_to_process(sig, &info);
 }
 
 long sys_restart_syscall(struct regs *r)

@@ -53,4 +53,8 @@ bool on_altstack(const struct thread *t, u64 sp);
 int altstack_set(struct thread *t, const struct sigaltstack_k *ss, u64 sp);
 void signal_fatal(int sig, const struct siginfo_k *info, struct regs *r) NORETURN;
 
+// linux/signal.c, for linux/pidfd.c.
+void info_user(struct siginfo_k *info, int sig, int code);
+long send_to_process(int sig, const struct siginfo_k *info);
+
 #endif

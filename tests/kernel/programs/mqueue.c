@@ -223,8 +223,36 @@ static void plain_user(void)
     mq_close(q);
 }
 
+static volatile int told;
+
+static void by_thread(union sigval v)
+{
+    told = v.sival_int;
+}
+
+static void notification_thread(void)
+{
+    struct sigevent e = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = by_thread, .sigev_value.sival_int = 5};
+    mqd_t q = sized("/thread", 2, 16);
+
+    T(mq_notify(q, &e));
+    T(mq_notify(q, &e));
+    T(mq_send(q, "hello", 5, 0));
+    for (int i = 0; i < 1000 && !told; i++)
+        nap(5);
+    V(told);
+    T(mq_receive(q, big, sizeof big, NULL));
+    T(mq_notify(q, &e));
+    T(mq_notify(q, NULL));
+    e.sigev_signo = 0;
+    T(syscall(SYS_mq_notify, q, &e));
+    mq_close(q);
+    mq_unlink("/thread");
+}
+
 int main(void)
 {
+    notification_thread();
     names();
     messages();
     waiting();
