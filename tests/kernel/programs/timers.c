@@ -16,7 +16,7 @@ static void handler(int number, siginfo_t *info, void *context)
 
 static void interval(void)
 {
-    struct itimerval soon = {{0, 0}, {0, 20000}}, every = {{0, 5000}, {0, 5000}}, off = {{0, 0}, {0, 0}}, old;
+    struct itimerval soon = {{0, 0}, {0, 400000}}, every = {{0, 5000}, {0, 5000}}, off = {{0, 0}, {0, 0}}, old;
 
     T(setitimer(ITIMER_REAL, &soon, NULL));
     T(pause());
