@@ -221,3 +221,9 @@ def _as_attachment(record: Mapping[str, Any]) -> Attachment:
     ports = tuple(port for text in record["ports"] for port in parse_port(text))
     return Attachment(record["network"], record["bridge"], record["interface"], record["mac"], record["address"], ports,
                       record["address6"])
+
+
+def forget_limits(vm: Vm) -> None:
+    """Remove the devices that limits need, also those of a start that was killed before it was on record."""
+    for number in range(len(vm.values.get("networks", []))):
+        shape.forget(tap_name(vm.id, number))

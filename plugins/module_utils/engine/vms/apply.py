@@ -81,6 +81,10 @@ def _fill(directory: Path, record: dict[str, Any], spec: VmSpec) -> Vm:
 def _erase(root: Root, vm: Vm) -> None:
     from ansible_collections.uni.engine.plugins.module_utils.engine import cgroup, hardening
 
+    if vm.values.get("net_out_bps"):
+        from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
+
+        attachment.forget_limits(vm)
     records.erase(root, vm.directory, vm.name)
     hardening.release_uid(root, vm.uid)
     cgroup.remove(vm.id)
