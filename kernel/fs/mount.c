@@ -5,6 +5,7 @@
 #include "net.h"
 #include "printk.h"
 #include "process.h"
+#include "rundirs.h"
 #include "vfs.h"
 
 #include <linux/mount.h>
@@ -459,7 +460,9 @@ int vfs_init(void)
     mount_on("/proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/sys", "sysfs", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     mount_on("/tmp", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
+    struct run_dirs *dirs = run_dirs_keep();
     mount_on("/run", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+    run_dirs_make(dirs);
     mount_on("/dev/shm", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
     etc_files();
     for (u32 n = 0; n < boot_config.mount.n; n++)

@@ -148,7 +148,8 @@ def test_users_and_groups():
     tree = root(texts={
         "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/sh\nold:x:100:100::/:/bin/sh\n",
         "/etc/group": "root:x:0:\nnogroup:x:65534:\nold:x:100:\n",
-        "/usr/lib/sysusers.d/named.conf": "# a comment\nu named - \"BIND server\" /var/cache/bind\ng spool 150 -\nu bad:name -\nm named spool\n"})
+        "/usr/lib/sysusers.d/named.conf": "# a comment\nu named - \"BIND server\" /var/cache/bind\ng spool 150 -\nu bad:name -\nm named spool\n",
+        "/usr/lib/tmpfiles.d/x.conf": "d /run/named 0775 root named - -\nd /var/run/redis 2755 redis redis\nd /run/%u\nf /run/x\nd 'half"})
     maintainer.apply(tree, ["""
 adduser --system --home /var/lib/redis --quiet --group redis || true
 adduser --system --quiet --no-create-home --gecos "Memory cache" --ingroup spool --shell /bin/false memcache
@@ -164,4 +165,6 @@ adduser --system --uid 110 fixed
         "named:x:101:101::/var/cache/bind:/usr/sbin/nologin", "redis:x:102:102::/var/lib/redis:/usr/sbin/nologin",
         "memcache:x:103:150::/nonexistent:/bin/false", "haproxy:x:104:103::/var/lib/haproxy:/usr/sbin/nologin",
         "plain:x:105:65534::/nonexistent:/usr/sbin/nologin", "fixed:x:110:65534::/nonexistent:/usr/sbin/nologin"]
+    assert {path: (oct(entry.mode), entry.uid, entry.gid) for path, entry in tree.sorted() if path.startswith("/run/")} == {
+        "/run/named": ("0o775", 0, 101), "/run/redis": ("0o2755", 102, 102)}
     assert text(tree, "/etc/group").splitlines()[3:] == ["named:x:101:", "spool:x:150:", "redis:x:102:", "haproxy:x:103:"]

@@ -3,7 +3,8 @@
 
 The scripts do not run: :mod:`literalshell` reads them, and what they say in plain words is done here. The commands are
 those of update-alternatives(1), ln(1), ucf(1), cp(1), mkdir(1), install(1), adduser(8), addgroup(8), useradd(8) and
-groupadd(8); sysusers.d(5) is read as well. What exists in the tree already is never replaced.
+groupadd(8); sysusers.d(5) and the directories of tmpfiles.d(5) are read as well. What exists in the tree already is
+never replaced.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _NOGROUP = 65534
 _ACCOUNT = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 _MODE = re.compile(r"[0-7]{3,4}")
 _ID = re.compile(r"[0-9]{1,9}")
-_SYSUSERS = "/usr/lib/sysusers.d/"
-_MAX_SYSUSERS = 1 << 16
+_SYSUSERS, _TMPFILES = "/usr/lib/sysusers.d/", "/usr/lib/tmpfiles.d/"
+_MAX_CONFIG = 1 << 16       # bytes of a file in there
 # Options of adduser, addgroup, useradd, groupadd and sysusers.d with a value in the next word.
 _VALUED = frozenset({
     "--home", "--shell", "--gecos", "--comment", "--uid", "--gid", "--ingroup", "--firstuid", "--lastuid", "--firstgid",
@@ -67,6 +68,7 @@ def apply(tree: Tree, scripts: Iterable[str]) -> None:
         _directories(tree, command)
     accounts = [found for command in words if (found := account(command))]
     _add_accounts(tree, [*_sysusers(tree), *accounts])
+    _tmpfiles(tree)
 
 
 def _resolve(tree: Tree, path: str) -> str | None:
@@ -202,22 +204,36 @@ def _options(words: Sequence[str]) -> tuple[Mapping[str, str], list[str]]:
 
 def _sysusers(tree: Tree) -> Iterator[Account]:
     """The users and groups of sysusers.d(5) files: ``u NAME ID "GECOS" HOME SHELL`` and ``g NAME ID``."""
+    for kind, name, number, _gecos, home, shell in _lines(tree, _SYSUSERS):
+        if kind.rstrip("!") not in ("u", "g") or not _ACCOUNT.fullmatch(name):
+            continue
+        uid = number.partition(":")[0]
+        yield Account(name, user=kind[0] == "u", group=name, uid=int(uid) if _ID.fullmatch(uid) else None,
+                      home=home if home.startswith("/") else "/", shell=shell if shell.startswith("/") else _NO_SHELL)
+
+
+def _tmpfiles(tree: Tree) -> None:
+    """The directories of tmpfiles.d(5) files: ``d PATH MODE USER GROUP``. The kernel keeps those below /run."""
+    users, groups = _Names(tree, "/etc/passwd").ids, _Names(tree, "/etc/group").ids
+    for kind, path, mode, user, group, _age in _lines(tree, _TMPFILES):
+        path = f"/run{path[8:]}" if path.startswith("/var/run/") else path
+        wanted = kind.rstrip("!+-") in ("d", "D") and path.startswith("/") and "%" not in path
+        if wanted and _resolve(tree, path) is None:
+            with contextlib.suppress(UsageError):
+                tree.add(path, Entry("dir", int(mode, 8) if _MODE.fullmatch(mode) else 0o755, users.get(user, 0),
+                                     groups.get(group, 0)))
+
+
+def _lines(tree: Tree, directory: str) -> Iterator[list[str]]:
+    """The first six words of each line in the configuration files of ``directory``; "" for those that lack."""
     for path, entry in tree.sorted():
-        content = entry.content if path.startswith(_SYSUSERS) and path.endswith(".conf") else None
-        if content is None or content.size > _MAX_SYSUSERS:
+        content = entry.content if path.startswith(directory) and path.endswith(".conf") else None
+        if content is None or content.size > _MAX_CONFIG:
             continue
         for line in content.read().decode("utf-8", "replace").splitlines():
-            try:
+            with contextlib.suppress(ValueError):
                 words = shlex.split(line, comments=True)
-            except ValueError:
-                continue
-            kind, name, number, _gecos, home, shell = [*words[:6], *[""] * (6 - len(words))]
-            if kind.rstrip("!") not in ("u", "g") or not _ACCOUNT.fullmatch(name):
-                continue
-            uid = number.partition(":")[0]
-            yield Account(name, user=kind[0] == "u", group=name, uid=int(uid) if _ID.fullmatch(uid) else None,
-                          home=home if home.startswith("/") else "/",
-                          shell=shell if shell.startswith("/") else _NO_SHELL)
+                yield [*words[:6], *[""] * (6 - len(words))]
 
 
 def _add_accounts(tree: Tree, accounts: Sequence[Account]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Standard input: what `uni run --attach -i` and `uni attach -i` read is what the program reads, with its end."""
+"""What a program finds: the standard input of `uni run --attach -i` and `uni attach -i`, the directories of its image."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, record
@@ -62,3 +63,22 @@ def test_input_of_a_vm_that_runs_on(uni: Uni, host: Host) -> None:
     assert uni("start", "later").returncode == 0
     done = uni("attach", "-i", "later", given=b"second\n")
     assert (done.returncode, done.stdout) == (0, b"second\n"), done.stderr
+
+
+def test_run_is_fresh_at_each_start_with_the_directories_of_the_image(uni: Uni, tmp_path: Path) -> None:
+    for path, mode in (("run/mysqld", 0o2775), ("run/deep/er/est", 0o700), ("bin", 0o755)):
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path).chmod(mode)
+    (tmp_path / "run/deep/stale.pid").write_text("1")
+    assert uni("build", "/bin/busybox", "--rootfs", str(tmp_path), "--name", "dirs").returncode == 0
+    program = ("sh", "-c", "[ -e /run/mysqld/pid ] && echo again; echo 1 > /run/mysqld/pid; exec ls -lR /run")
+    assert uni("run", "dirs", "--name", "twice", "--memory", "32M", "--", *program).returncode == 0
+    for _start in range(2):
+        assert uni("wait", "twice").returncode == 0
+        done = uni("logs", "twice")
+        assert uni("start", "twice").returncode == 0
+        assert b"again" not in done.stdout
+        listed = [line.split() for line in done.stdout.decode().splitlines()]
+        kept = {line[-1]: line[0] for line in listed if len(line) > 5}
+        assert kept.pop("pid", "")[:1] == "-"
+        assert kept == {"mysqld": "drwxrwsr-x", "deep": "drwxr-xr-x", "er": "drwxr-xr-x", "est": "drwx------"}, done
