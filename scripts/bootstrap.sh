@@ -10,6 +10,13 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # packages (python3-yaml and friends) are what Uni runs on.
 PYTHON=/usr/bin/python3
 
+# room: the reason that pip and venv do not give.
+room() {
+    local free
+    free=$(df --output=avail --block-size=1M . | tail -n 1)
+    [ "$free" -ge 200 ] || printf ': no space left on the disk (%d MB)' "$free"
+}
+
 # What would fail later, and say so less clearly: the machine, the two places that are written to, git's word.
 check_surroundings() {
     [ "$(uname -m)" = x86_64 ] || die "Uni runs on x86-64 only, this machine is $(uname -m)"
@@ -87,13 +94,13 @@ make_venv() {
     # Whoever was killed before the end left the mark.
     if [ -e .venv/.unfinished ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         rm -rf .venv
-        "$PYTHON" -m venv --system-site-packages .venv || die "the virtual environment could not be made in $PWD/.venv"
+        "$PYTHON" -m venv --system-site-packages .venv || die "the virtual environment could not be made in $PWD/.venv$(room)"
     fi
     rm -f .venv/.????????????????-*
     touch .venv/.unfinished
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --ignore-installed \
         --requirement "$requirements" 2> >(grep -v '^WARNING: Location' >&2) ||
-        die "the Python packages of $requirements could not be installed (the reason stands above; the package index must be in reach)"
+        die "the Python packages of $requirements could not be installed (the reason stands above; the package index must be in reach)$(room)"
     # Every file of requirements includes the first one.
     touch ".venv/.$base-$own" ".venv/.$base-$(sha256sum < requirements.txt | cut -c1-16)"
     rm .venv/.unfinished
