@@ -48,26 +48,99 @@ struct mount *mount_of(struct superblock *sb)
     return NULL;
 }
 
+// What tmpfs(5) is told: the last one of each counts.
+struct tmpfs_options {
+    u64 size, mode, uid, gid;
+};
+
+static bool number(const char *s, size_t n, unsigned base, u64 *out)
+{
+    char text[24];
+    if (!n || n >= sizeof(text))
+        return false;
+    memcpy(text, s, n);
+    text[n] = 0;
+    return parse_u64(text, base, out);
+}
+
+// "64m", "50%" of memory.
+static bool amount(const char *s, size_t n, u64 *out)
+{
+    struct mem_stats m;
+    static const char units[] = "kmgt";
+    const char *u = n ? strchr(units, s[n - 1] | 32) : NULL;
+    if (n && s[n - 1] == '%') {
+        mem_stats(&m);
+        if (!number(s, n - 1, 10, out) || *out > 100)
+            return false;
+        *out = m.total / 100 * *out;
+        return true;
+    }
+    if (!number(s, u && *u ? n - 1 : n, 10, out))
+        return false;
+    for (; u && *u && u >= units; u--)
+        *out <<= 10;
+    return true;
+}
+
+static bool tmpfs_option(struct tmpfs_options *o, const char *s, size_t n)
+{
+    static const char *const accepted[] = { "ro", "rw", "nr_inodes=", "huge=", "mpol=", "noswap" };
+    u64 pages;
+    if (!n)
+        return true;
+    if (!strncmp(s, "size=", 5))
+        return amount(s + 5, n - 5, &o->size);
+    if (!strncmp(s, "nr_blocks=", 10) && amount(s + 10, n - 10, &pages)) {
+        o->size = pages * PAGE_SIZE;
+        return true;
+    }
+    if (!strncmp(s, "mode=", 5))
+        return number(s + 5, n - 5, 8, &o->mode);
+    if (!strncmp(s, "uid=", 4))
+        return number(s + 4, n - 4, 10, &o->uid);
+    if (!strncmp(s, "gid=", 4))
+        return number(s + 4, n - 4, 10, &o->gid);
+    for (unsigned k = 0; k < ARRAY_SIZE(accepted); k++)
+        if (!strncmp(s, accepted[k], strlen(accepted[k])))
+            return true;
+    return false;
+}
+
+static bool tmpfs_options(struct tmpfs_options *o, const char *s)
+{
+    for (;;) {
+        size_t n = 0;
+        while (s[n] && s[n] != ',')
+            n++;
+        if (!tmpfs_option(o, s, n))
+            return false;
+        if (!s[n])
+            return true;
+        s += n + 1;
+    }
+}
+
+static struct superblock *tmpfs_with(const char *data, int *err)
+{
+    struct tmpfs_options o = { .mode = 01777, .uid = current_cred()->fsuid, .gid = current_cred()->fsgid };
+    *err = -EINVAL;
+    if (!tmpfs_options(&o, data ? data : ""))
+        return NULL;
+    *err = -ENOMEM;
+    struct superblock *sb = tmpfs_mount("tmpfs", o.size, o.mode & 07777);
+    if (sb) {
+        sb->root->uid = (u32)o.uid;
+        sb->root->gid = (u32)o.gid;
+    }
+    return sb;
+}
+
 static struct superblock *mount_sb(const char *source, const char *type, u32 flags, const char *data, int *err)
 {
     *err = -ENOMEM;
-    if (!strcmp(type, "tmpfs") || !strcmp(type, "ramfs")) {
-        u64 size = 0;
-        const char *s = data ? data : "";
-        if (!strncmp(s, "size=", 5)) {
-            char num[24];
-            size_t n = 0;
-            for (s += 5; *s >= '0' && *s <= '9' && n < sizeof(num) - 1; s++)
-                num[n++] = *s;
-            num[n] = 0;
-            if (!parse_u64(num, 10, &size)) {
-                *err = -EINVAL;
-                return NULL;
-            }
-            size <<= *s == 'k' || *s == 'K' ? 10 : *s == 'm' || *s == 'M' ? 20 : *s == 'g' || *s == 'G' ? 30 : 0;
-        }
-        return tmpfs_mount("tmpfs", size, data && !strcmp(data, "mode=755") ? 0755 : 01777);
-    }
+    if (!strcmp(type, "tmpfs") || !strcmp(type, "ramfs"))
+        return tmpfs_with(data, err);
     if (!strcmp(type, "proc"))
         return procfs_mount();
     if (!strcmp(type, "sysfs"))
@@ -102,6 +175,52 @@ int do_mount(const char *source, struct path *at, const char *type, u32 flags, c
     return mount_at(at, sb, sb->root, false);
 }
 
+// Somebody has a file of it open for writing, or one without a name.
+static bool written_to(const struct superblock *sb)
+{
+    struct fdtable *t = &the_process->fds;
+    bool found = false;
+    spin_lock(&t->lock);
+    for (u32 n = 0; n < t->size && !found; n++) {
+        const struct file *f = t->slot[n].file;
+        found = f && f->inode && f->inode->sb == sb && ((f->flags & O_ACCMODE) != O_RDONLY || !f->inode->nlink) && !(f->flags & O_PATH) &&
+                (S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode));
+    }
+    spin_unlock(&t->lock);
+    return found;
+}
+
+static int set_readonly(struct superblock *sb, bool readonly)
+{
+    if (readonly == sb->readonly)
+        return 0;
+    if (!readonly && !sb->made_readonly)
+        return -EACCES;                         // the disk, or what is on it, cannot be written
+    int err = readonly && written_to(sb) ? -EBUSY : 0;
+    if (!err && readonly && sb->ops->sync)
+        err = sb->ops->sync(sb);
+    if (!err)
+        sb->readonly = sb->made_readonly = readonly;
+    return err;
+}
+
+int do_remount(struct path *at, u32 flags, const char *data)
+{
+    struct tmpfs_options o = { 0 };
+    for (struct list *n = mounts.next; n != &mounts; n = n->next) {
+        struct mount *m = list_entry(n, struct mount, node);
+        if (m->root != at || m->hidden)
+            continue;
+        if (!strcmp(m->sb->type, "tmpfs") && !tmpfs_options(&o, data))
+            return -EINVAL;
+        int err = set_readonly(m->sb, flags & MS_RDONLY);
+        if (!err)
+            m->sb->mount_flags = flags & ~(u32)MS_REMOUNT;
+        return err;
+    }
+    return -EINVAL;
+}
+
 int do_umount(struct path *p)
 {
     for (struct list *n = mounts.next; n != &mounts; n = n->next) {
@@ -113,6 +232,8 @@ int do_umount(struct path *p)
         dcache_drop_sb(m->sb);
         if (p->refs > 3)                        // the mount's, the covered entry's, the caller's
             return -EBUSY;
+        if (m->sb->made_readonly)
+            m->sb->readonly = false;
         int err = m->sb->ops->unmount ? m->sb->ops->unmount(m->sb) : 0;
         if (err)
             return err;
@@ -478,6 +599,8 @@ void vfs_shutdown(void)
 {
     for (struct list *n = mounts.prev; n != &mounts; n = n->prev) {
         struct superblock *sb = list_entry(n, struct mount, node)->sb;
+        if (sb->made_readonly)
+            sb->readonly = false;               // so that the disk is marked as clean
         if (sb->ops->unmount)
             sb->ops->unmount(sb);
     }

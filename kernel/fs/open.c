@@ -203,6 +203,8 @@ static int may_open(struct inode *i, u32 flags, bool created)
         if (err)
             return err;
     }
+    if ((S_ISCHR(i->mode) || S_ISBLK(i->mode)) && (i->sb->mount_flags & MS_NODEV))
+        return -EACCES;
     const struct process *p = current_process();
     if ((mask & MAY_WRITE) && p && p->exe_inode == i)
         return -ETXTBSY;

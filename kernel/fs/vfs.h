@@ -149,6 +149,7 @@ extern struct path *vfs_root;
 int mount_at(struct path *at, struct superblock *sb, struct inode *root, bool hidden);   // counts what it keeps
 int do_mount(const char *source, struct path *at, const char *type, u32 flags, const char *data);
 int do_umount(struct path *p);
+int do_remount(struct path *at, u32 flags, const char *data);     // -EINVAL: no mount begins there
 struct mount *mount_of(struct superblock *sb);
 bool emit_invented(struct file *f, void *ctx,
                    bool (*emit)(void *ctx, const char *name, size_t len, u64 ino, u8 type, u64 next_pos));

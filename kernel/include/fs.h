@@ -150,6 +150,7 @@ struct superblock {
     struct list dirty_inodes;            // under icache lock (fs/inode.c)
     u32 blksize;                         // st_blksize; 0: 4096
     u64 max_bytes;                       // of a file; 0: 2^63 - 1
+    bool made_readonly;                  // by a remount, which may be taken back
     u32 mount_flags;                     // MS_NOSUID, MS_NODEV, MS_NOEXEC, ... as mount(2) has them
 };
 struct kstatfs {

@@ -22,6 +22,7 @@
 #define MODE_TYPE 0170000
 #define MODE_REG 0100000
 #define MS_NOSUID_K 2
+#define MS_NOEXEC_K 8
 
 // The open files and headers of one execve; on the heap, because the headers are large.
 struct exec_state {
@@ -63,7 +64,7 @@ static int open_exec(const char *path, struct file **out)
     if (is_err(f))
         return (int)ptr_err(f);
     int err = vfs_stat(f, &st);
-    if (!err && ((st.mode & MODE_TYPE) != MODE_REG || !exec_permitted(&st)))
+    if (!err && ((st.mode & MODE_TYPE) != MODE_REG || !exec_permitted(&st) || (f->inode && f->inode->sb->mount_flags & MS_NOEXEC_K)))
         err = -EACCES;
     if (!err && open_for_writing(f->inode))
         err = -ETXTBSY;

@@ -11,6 +11,8 @@
 
 enum { RLIMIT_DATA = 2, WRONLY = 1 };
 
+enum { MS_NOEXEC_K = 8 };           // of a superblock's mount_flags
+
 static struct mm *mm_now(void) { return &the_process->mm; }
 
 long sys_brk(struct regs *r)
@@ -89,6 +91,8 @@ static long mmap_with(struct regs *r, struct file *f)
         return -EOPNOTSUPP;
     if (f && (vflags & VMA_GROWSDOWN))
         return -EINVAL;
+    if (f && (prot & VM_EXEC) && f->inode && (f->inode->sb->mount_flags & MS_NOEXEC_K))
+        return -EPERM;
     if (f) {
         int err = check_file(f, prot, vflags & VMA_SHARED);
         if (err)
@@ -142,6 +146,18 @@ static int protect_grows(u64 *start, u64 end, u64 prot)
     return ok ? 0 : -EINVAL;
 }
 
+// Does a file in that range lie on a file system whose files may not be executed?
+static bool not_executable(u64 start, u64 end)
+{
+    struct mm *mm = mm_now();
+    bool found = false;
+    rw_read_lock(&mm->lock);
+    for (struct vma *v = vm_find(start); v && v->start < end && !found; v = vma_next(v))
+        found = v->file && v->file->inode && (v->file->inode->sb->mount_flags & MS_NOEXEC_K);
+    rw_read_unlock(&mm->lock);
+    return found;
+}
+
 long sys_mprotect(struct regs *r)
 {
     u64 addr = r->arg[0], len = ALIGN_UP(r->arg[1], PAGE_SIZE), prot = r->arg[2];
@@ -165,6 +181,8 @@ long sys_mprotect(struct regs *r)
         len += addr - start;
         addr = start;
     }
+    if ((prot & PROT_EXEC) && not_executable(addr, addr + len))
+        return -EACCES;
     return vm_protect(addr, len, (u32)prot & 7);
 }
 

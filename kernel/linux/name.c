@@ -169,6 +169,8 @@ static int real_permission(struct inode *i, u32 mode, bool effective)
         t->cred = &real;
     }
     int err = mode ? inode_permission(i, mode) : 0;
+    if ((mode & MAY_EXEC) && S_ISREG(i->mode) && (i->sb->mount_flags & MS_NOEXEC))
+        err = -EACCES;
     t->cred = own;
     return err;
 }

@@ -321,6 +321,8 @@ long sys_utime(struct regs *r)
 
 // --- Mounts -------------------------------------------------------------------------------------------------------------------
 
+enum { MNT_FORCE_K = 1, MNT_DETACH_K = 2, MNT_EXPIRE_K = 4 };     // umount2(2)
+
 static int opt_name(struct name *n, uptr user)
 {
     n->s = n->fast;
@@ -328,22 +330,42 @@ static int opt_name(struct name *n, uptr user)
     return user ? name_get(n, user) : 0;
 }
 
+#define MS_PROPAGATION (MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE)
+
+// Is p where a mount begins?
+static bool is_mount_root(const struct path *p) { return !p->parent && (p->covers || p == vfs_root); }
+
+static long mount_with(struct path *at, const char *source, const char *type, u32 flags, const char *data)
+{
+    if (flags & MS_REMOUNT)
+        return flags & (MS_BIND | MS_MOVE) ? -EINVAL : do_remount(at, flags, data);
+    if (flags & (MS_BIND | MS_MOVE))
+        return -EINVAL;                         // one tree, no second views of it
+    if (flags & MS_PROPAGATION)                 // there is nobody to tell
+        return is_mount_root(at) ? 0 : -EINVAL;
+    return *type ? do_mount(source, at, type, flags & ~(u32)MS_SILENT, data) : -EINVAL;
+}
+
+// Flags may come with the magic number of old.
 long sys_mount(struct regs *r)
 {
-    struct name src, type;
+    struct name src, type, data;
     u32 flags = (u32)r->arg[3];
-    if (!capable(21))                           // CAP_SYS_ADMIN
+    if ((flags & MS_MGC_MSK) == MS_MGC_VAL)
+        flags &= ~(u32)MS_MGC_MSK;
+    if (!capable(CAP_SYS_ADMIN))
         return -EPERM;
-    if (flags & (MS_BIND | MS_MOVE | MS_REMOUNT | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE))
-        return -EINVAL;                         // one tree, no second views of it
     long ret = opt_name(&src, r->arg[0]);
     if (ret)
         return ret;
-    ret = opt_name(&type, r->arg[2]);
-    struct path *at = ret ? err_ptr(ret) : at_path(AT_FDCWD, r->arg[1], WALK_FOLLOW);
-    ret = is_err(at) ? ptr_err(at) : do_mount(src.s, at, type.s, flags, NULL);
-    if (!is_err(at)) {
-        path_put(at);
+    if (!(ret = opt_name(&type, r->arg[2]))) {
+        if (!(ret = opt_name(&data, r->arg[4]))) {
+            struct path *at = at_path(AT_FDCWD, r->arg[1], WALK_FOLLOW);
+            ret = is_err(at) ? ptr_err(at) : mount_with(at, src.s, type.s, flags, data.s);
+            if (!is_err(at))
+                path_put(at);
+            name_put(&data);
+        }
         name_put(&type);
     }
     name_put(&src);
@@ -352,9 +374,14 @@ long sys_mount(struct regs *r)
 
 long sys_umount2(struct regs *r)
 {
-    if (!capable(21))
+    u32 flags = (u32)r->arg[1];
+    if (flags & ~(u32)(MNT_FORCE_K | MNT_DETACH_K | MNT_EXPIRE_K | UMOUNT_NOFOLLOW))
+        return -EINVAL;
+    if (!capable(CAP_SYS_ADMIN))
         return -EPERM;
-    struct path *p = at_path(AT_FDCWD, r->arg[0], (r->arg[1] & UMOUNT_NOFOLLOW) ? 0 : WALK_FOLLOW);
+    if ((flags & MNT_EXPIRE_K) && (flags & (MNT_FORCE_K | MNT_DETACH_K)))
+        return -EINVAL;
+    struct path *p = at_path(AT_FDCWD, r->arg[0], flags & UMOUNT_NOFOLLOW ? 0 : WALK_FOLLOW);
     if (is_err(p))
         return ptr_err(p);
     long ret = do_umount(p);

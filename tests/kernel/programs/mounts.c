@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// mount(2) and umount2(2): options of tmpfs, remounts, nosuid, nodev, noexec and read-only as files see them, /proc/mounts, errors.
+// oracle: libc=musl
+#include "oracle.h"
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+
+static void shown(const char *at)
+{
+    char line[512], place[256], type[64], options[256];
+    FILE *f = fopen("/proc/self/mounts", "r");
+    int n = 0;
+
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "%*s %255s %63s %255s", place, type, options) == 3 && !strcmp(place, at)) {
+            char *end = strstr(options, "relatime");
+            n++;
+            if (end)
+                end[8] = 0;             // what a file system adds of its own is not compared
+            SAY("%s %s %s", at, type, options);
+        }
+    SAY("%s: %d", at, n);
+    fclose(f);
+}
+
+static void attributes(const char *path)
+{
+    struct statvfs v;
+    struct stat st;
+
+    MUST(statvfs(path, &v));
+    MUST(stat(path, &st));
+    SAY("%s: flags %lx size %lu mode %o owner %d %d", path, v.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC),
+        (unsigned long)(v.f_blocks * v.f_frsize), st.st_mode & 07777, st.st_uid, st.st_gid);
+}
+
+static void copy_self(const char *to)
+{
+    char buffer[65536];
+    int in = open("/proc/self/exe", O_RDONLY), out = creat(to, 0755);
+    ssize_t n;
+
+    while ((n = read(in, buffer, sizeof buffer)) > 0)
+        write(out, buffer, n);
+    close(in);
+    close(out);
+}
+
+static void tmpfs(void)
+{
+    char *argv[] = {"x", NULL}, *envp[] = {NULL}, *full = malloc(1 << 20);
+    int fd;
+
+    T(mount("none", "m", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=1m,mode=750,uid=3,gid=4"));
+    attributes("m");
+    shown("/scratch/m");
+    fd = creat("m/file", 0600);
+    T(write(fd, full, 900000));
+    T(write(fd, full, 900000) < 900000);
+    close(fd);
+    unlink("m/file");
+    MUST(mknod("m/null", S_IFCHR | 0666, makedev(1, 3)));
+    T(open("m/null", O_RDWR));
+    OK(open("m/null", O_PATH));
+    copy_self("m/self");
+    T(access("m/self", X_OK));
+    T(execve("m/self", argv, envp));
+    fd = open("m/self", O_RDONLY);
+    M(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0));
+    M(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0));
+    T(mprotect(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0), 4096, PROT_READ | PROT_EXEC));
+    close(fd);
+    T(mount(NULL, "m", NULL, MS_REMOUNT | MS_NOSUID, NULL));
+    attributes("m");
+    shown("/scratch/m");
+    fd = open("m/null", O_RDWR);
+    T(write(fd, "x", 1));
+    close(fd);
+    fd = open("m/self", O_RDWR);
+    T(mount(NULL, "m", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+    close(fd);
+    fd = open("m/self", O_RDONLY);
+    T(mount(NULL, "m", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+    T(open("m/self", O_RDWR));
+    T(open("m/new", O_RDWR | O_CREAT, 0600));
+    T(mkdir("m/dir", 0700));
+    T(unlink("m/self"));
+    T(chmod("m/self", 0700));
+    T(access("m/self", W_OK));
+    shown("/scratch/m");
+    T(mount(NULL, "m", NULL, MS_REMOUNT, NULL));
+    OK(mkdir("m/dir", 0700));
+    T(umount2("m", 0));
+    close(fd);
+    T(umount2("m", 0x40));
+    T(umount2("m", MNT_EXPIRE | MNT_DETACH));
+    T(umount2("m", 0));
+    T(umount2("m", 0));
+    T(open("m/self", O_RDONLY));
+    free(full);
+}
+
+static void errors(void)
+{
+    T(mount("none", "m", "tmpfs", 0, "size=abc"));
+    T(mount("none", "m", "tmpfs", 0, "nonsense=1"));
+    T(mount("none", "m", "nosuchfs", 0, NULL));
+    T(mount("none", "m", NULL, 0, NULL));
+    T(mount("none", "absent", "tmpfs", 0, NULL));
+    T(mount("none", "file", "tmpfs", 0, NULL));
+    T(mount("none", (void *)8, "tmpfs", 0, NULL));
+    T(mount("none", "m", (void *)8, 0, NULL));
+    T(mount(NULL, "m", NULL, MS_REMOUNT, NULL));
+    T(mount(NULL, "m", NULL, MS_PRIVATE, NULL));
+    T(mount("none", "m", "tmpfs", 0xc0ed0000 | MS_NODEV, ""));
+    T(mount("again", "m", "tmpfs", 0, NULL));
+    shown("/scratch/m");
+    T(mount(NULL, "m", NULL, MS_PRIVATE, NULL));
+    T(umount("m"));
+    T(umount("m"));
+    T(umount("absent"));
+    T(umount((void *)8));
+    T(symlink("m", "link"));
+    T(mount("none", "link", "tmpfs", 0, NULL));
+    T(umount2("link", UMOUNT_NOFOLLOW));
+    T(umount2("link", 0));
+    MUST(setresuid(1000, 1000, 1000));
+    T(mount("none", "m", "tmpfs", 0, NULL));
+    T(umount("m"));
+}
+
+int main(void)
+{
+    MUST(mkdir("m", 0755));
+    close(creat("file", 0600));
+    tmpfs();
+    errors();
+    return 0;
+}
