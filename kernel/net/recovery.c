@@ -50,11 +50,23 @@ static u32 in_network(const struct tcp_pcb *pcb)
     return out - MIN(out, r->sacked + r->lost + r->dup_bytes);
 }
 
+// What was queued again and acknowledged meanwhile would stop the queue: tcp_output() takes what lies behind for far ahead.
+static void drop_acked(struct tcp_pcb *pcb)
+{
+    for (struct tcp_seg *s = pcb->unsent; s && TCP_SEQ_LEQ(seg_seq(s) + seg_len(s), pcb->lastack); s = pcb->unsent) {
+        pcb->unsent = s->next;
+        pcb->snd_buf += s->len;
+        pcb->snd_queuelen = (u16_t)(pcb->snd_queuelen - pbuf_clen(s->p));
+        tcp_seg_free(s);
+    }
+}
+
 // Sends again what is lost, as far as the window goes; `first`: the first segment for certain. What is left is for new data.
 static void fill_holes(struct tcp_pcb *pcb, bool first)
 {
     struct net_tcp *r = &pcb->net;
     u32 mss = tcp_wire_mss(pcb);
+    drop_acked(pcb);
     sack_trim(pcb, pcb->unacked);
     sack_trim(pcb, pcb->unsent);
     u32 pipe = in_network(pcb);
