@@ -106,6 +106,11 @@ edit core/tcp_out.c '/^tcp_output_segment(/,/pcb->rtime < 0/ s/if (pcb->rtime < 
 edit core/tcp_in.c 's/^      pcb->unacked = tcp_free_acked_segments(/      net_tcp_freeing(pcb); &/' 'net_tcp_freeing(pcb)'
 edit core/tcp_out.c '/^tcp_output(struct/,/^}/ s/wnd = LWIP_MIN(pcb->snd_wnd, pcb->cwnd);/wnd = LWIP_MIN(pcb->snd_wnd, net_tcp_window(pcb));/' 'net_tcp_window(pcb)'
 edit core/tcp_out.c '/^tcp_output(struct/,/^}/ s/seg = pcb->unsent;/seg = net_tcp_next(pcb, wnd);/' 'net_tcp_next(pcb, wnd)'
+# The last of the queue may be sent again and belong elsewhere: what the program writes, or its end, does not follow it then.
+edit core/tcp_out.c 's/^    space = mss_local - (last_unsent->len + unsent_optlen);/& if (!net_tcp_is_last(pcb, last_unsent)) space = pcb->unsent_oversize = 0;/' \
+    'space = pcb->unsent_oversize'
+edit core/tcp_out.c '/^tcp_send_fin(struct/,/^}/ s/^    if ((TCPH_FLAGS(last_unsent->tcphdr)/    if (net_tcp_is_last(pcb, last_unsent) \&\& (TCPH_FLAGS(last_unsent->tcphdr)/' \
+    'net_tcp_is_last(pcb, last_unsent) &&'
 edit core/tcp_out.c '/^tcp_rexmit_rto_prepare(struct tcp_pcb \*pcb)/,/^{/ s/^{/{ return net_tcp_timed_out(pcb);/' 'net_tcp_timed_out(pcb)'
 edit core/tcp.c 's/pcb->state == SYN_SENT && pcb->nrtx >= TCP_SYNMAXRTX/net_tcp_gives_up(pcb)/' 'net_tcp_gives_up(pcb)'
 edit core/tcp.c 's/} else if (pcb->nrtx >= TCP_MAXRTX) {/} else if (0 \&\& pcb->nrtx) {/' '0 && pcb->nrtx'

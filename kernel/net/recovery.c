@@ -61,6 +61,21 @@ static void drop_acked(struct tcp_pcb *pcb)
     }
 }
 
+// Segments are parted and trimmed while they count, so the sums are made anew where they matter.
+static void recount(struct tcp_pcb *pcb)
+{
+    struct net_tcp *r = &pcb->net;
+    r->sacked = r->lost = r->nr_sacked = 0;
+    for (const struct tcp_seg *s = pcb->unacked; s; s = s->next) {
+        if (s->flags & NET_SEG_SACKED) {
+            r->sacked += seg_len(s);
+            r->nr_sacked++;
+        } else if (s->flags & NET_SEG_LOST) {
+            r->lost += seg_len(s);
+        }
+    }
+}
+
 // Sends again what is lost, as far as the window goes; `first`: the first segment for certain. What is left is for new data.
 static void fill_holes(struct tcp_pcb *pcb, bool first)
 {
@@ -69,6 +84,7 @@ static void fill_holes(struct tcp_pcb *pcb, bool first)
     drop_acked(pcb);
     sack_trim(pcb, pcb->unacked);
     sack_trim(pcb, pcb->unsent);
+    recount(pcb);
     u32 pipe = in_network(pcb);
     for (struct tcp_seg **link = &pcb->unacked; *link && r->lost;) {
         struct tcp_seg *s = *link;
@@ -95,16 +111,23 @@ u32 net_tcp_window(struct tcp_pcb *pcb) { return unlikely(tcp_missing(pcb)) ? pc
 // window at a time, or the segments would stay short for good.
 struct tcp_seg *net_tcp_next(struct tcp_pcb *pcb, u32 wnd)
 {
+    if (unlikely(pcb->unsent && TCP_SEQ_LT(seg_seq(pcb->unsent), pcb->lastack))) {
+        drop_acked(pcb);
+        sack_trim(pcb, pcb->unsent);
+    }
     struct tcp_seg *s = pcb->unsent;
     u32 mss = pcb->net.wire_mss;
     if (likely(!mss || !s || s->len <= mss))
         return s;
-    u32 at = seg_seq(s) - pcb->lastack, room = at < wnd ? (wnd - at) / mss * mss : 0;
-    if (s->len <= wnd - MIN(at, wnd) || room < mss || (room < pcb->cwnd / 3 && pcb->unacked))
+    i64 left = (i64)wnd - (i32)(seg_seq(s) - pcb->lastack);        // a part of it may have been acknowledged
+    u32 room = left > 0 ? (u32)left / mss * mss : 0;
+    if (s->len <= left || room < mss || (room < pcb->cwnd / 3 && pcb->unacked))
         return s;
     seg_split(pcb, s, room);
     return s;
 }
+
+int net_tcp_is_last(const struct tcp_pcb *pcb, const struct tcp_seg *s) { return seg_seq(s) + seg_len(s) == pcb->snd_lbb; }
 
 // --- Recovery ---------------------------------------------------------------------------------------------------------------
 

@@ -96,8 +96,8 @@ static u32 rto_after(const struct tcp_pcb *pcb)
 // Microseconds until `after` has passed since `then`; 0: it has.
 static u32 remaining(u32 now, u32 then, u32 after)
 {
-    u32 age = now - then;
-    return age >= after ? 0 : after - age;
+    i32 age = (i32)(now - then);              // it may have been sent since `now`
+    return age >= 0 && (u32)age >= after ? 0 : after - (u32)MAX(age, 0);
 }
 
 static const struct tcp_seg *oldest(const struct tcp_pcb *pcb)
@@ -112,8 +112,14 @@ static const struct tcp_seg *oldest(const struct tcp_pcb *pcb)
 static u32 service(struct tcp_pcb *pcb, u32 now)
 {
     struct net_tcp *r = &pcb->net;
-    if (!pcb->unacked || pcb->state < ESTABLISHED)
+    if (pcb->state < ESTABLISHED)
         return 0;
+    if (!pcb->unacked) {                      // what is to be sent again found no room
+        if (!pcb->unsent || !tcp_missing(pcb))
+            return 0;
+        tcp_output(pcb);
+        return tcptime_rto(pcb);
+    }
     if (r->reo_due && (i32)(now - r->reo_due) >= 0) {
         recovery_look(pcb, now, 0);
         tcp_output(pcb);

@@ -67,6 +67,7 @@ void net_tcp_answer(struct tcp_pcb *pcb);           // what tcp_input() leads to
 void net_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *seg);
 void net_tcp_gone(struct tcp_pcb *pcb);
 u32 net_tcp_window(struct tcp_pcb *pcb);            // how far beyond lastack the congestion control lets tcp_output() go
+int net_tcp_is_last(const struct tcp_pcb *pcb, const struct tcp_seg *seg);     // nothing was queued behind it, here or in unacked
 struct tcp_seg *net_tcp_next(struct tcp_pcb *pcb, u32 wnd);     // what tcp_output() sends next, cut to what it may send
 void net_tcp_passive(struct tcp_pcb *pcb);          // a SYN made it, from a listener whose callback_arg it has
 
