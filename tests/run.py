@@ -227,6 +227,7 @@ def suite_kernel() -> Count:
                   "=tcp", "=faults", "=cpu", "real/sqlite", "real/redis"])
         + summed("kernel in bad weather", [sys.executable, "tests/net/run.py"])
         + summed("kernel and IPv6", [sys.executable, "tests/net/six.py"])
+        + summed("kernel and segments cut by the device", [sys.executable, "tests/net/offload.py"])
         + summed("kernel through a day", [sys.executable, "tests/net/day.py"])
         + summed("kernel under real servers", [sys.executable, "tests/net/servers.py", "--connections", "500", "epoll", "nginx", "redis", "rust", "postgres"])
         + check("kernel killed at every write, a sample", [sys.executable, "tests/kernel/durability/crash.py", "--sample", "0.15", "--boot", "0.02"])
