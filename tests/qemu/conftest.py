@@ -145,6 +145,13 @@ def net(host: Host) -> Iterator[Host]:
         os.close(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kernel() -> None:
+    """The kernel of this tree, built once where it is missing."""
+    if not (TOP / "kernel" / "build" / "uni.elf").exists():
+        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
+
+
 @pytest.fixture(scope="session")
 def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """server.c as a static program, for guests and for other namespaces."""
@@ -155,9 +162,7 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def disk(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ext2 disk with the server, and a kernel to run it."""
-    if not (TOP / "kernel" / "build" / "uni.elf").exists():
-        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
+    """An ext2 disk with the server."""
     home = tmp_path_factory.mktemp("disk")
     (home / "tree" / "bin").mkdir(parents=True)
     shutil.copy(binary, home / "tree/bin/server")

@@ -40,8 +40,6 @@ int main(void)
 @pytest.fixture(scope="module")
 def ticks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A disk with a program that counts and names the signals it gets."""
-    if not KERNEL.exists():
-        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
     home = tmp_path_factory.mktemp("ticks")
     (home / "tree" / "bin").mkdir(parents=True)
     (home / "ticks.c").write_text(TICKS)

@@ -21,15 +21,11 @@ BINARY = bytes(range(256)) * 64     # with what would be ^C, ^D and ^S at a term
 @pytest.fixture
 def uni(host: Host) -> Uni:
     """The command line on an image with busybox and the kernel of this tree."""
-    kernel = TOP / "kernel" / "build"
-    if not (kernel / "uni.elf").exists():
-        subprocess.run(["make", "-s", "-C", TOP / "kernel"], check=True, capture_output=True)
-
     def run(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run([str(TOP / "bin" / "uni"), "--root", str(host.root.path), "--no-daemon", *words], input=given,
                               capture_output=True, timeout=120, check=False, env={**os.environ, "UNI_ACCEL": "tcg"})
 
-    assert run("kernel", "add", "--default", str(kernel)).returncode == 0
+    assert run("kernel", "add", "--default", str(TOP / "kernel" / "build")).returncode == 0
     assert run("build", "/bin/busybox", "--name", "box").returncode == 0
     return run
 
