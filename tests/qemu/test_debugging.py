@@ -37,7 +37,7 @@ volatile int rounds, spin;
 __attribute__((noinline)) void step(int number)
 {
     rounds = number;
-    if (number % 8 == 0) {
+    if (number % 8 == 0 && (!spin || number < 100)) {    // who spins and writes waits for the console
         printf("round %d\n", number);
         fflush(stdout);
     }
@@ -116,7 +116,7 @@ def test_breakpoints_and_backtraces(rounds: Host) -> None:
 
 def shown(host: Host) -> int:
     """The last round on the console."""
-    return int(re.findall(rb"round (\d+)", b"".join(line.raw() for line in api.logs(host.root, "web", tail=5)))[-1])
+    return int(re.findall(rb"round (\d+)", b"".join(line.raw() for line in api.logs(host.root, "web", tail=500)))[-1])
 
 
 def test_a_dump_in_gdb(rounds: Host, tmp_path: Path) -> None:
