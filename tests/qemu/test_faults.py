@@ -22,7 +22,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
 from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, apply
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, apply, views
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import status_of
 
@@ -60,6 +60,25 @@ def test_an_adopted_vm_stays_healthy(host: Host) -> None:
     kill(api.resolve_vm(host.root, "web").keeper())
     assert api.ensure(host.root, spec, "healthy", timeout=60).vm["health"] == "healthy"
     assert api.resolve_vm(host.root, "web").keeper().alive()
+
+
+def test_an_end_that_was_recorded_meanwhile_is_not_called_lost(host: Host) -> None:
+    """Whoever read the record while the VM ran, and looks at its processes when they are gone, is late, no more."""
+    host.run("web", "polite")
+    before = api.resolve_vm(host.root, "web")
+    keeper, qemu = before.keeper(), before.qemu()
+    assert api.stop(host.root, "web", grace=60).vm["exit"]["reason"] == "exit"
+    assert keeper is not None and keeper.wait(30) and qemu is not None and qemu.wait(30)
+    assert status_of(before.state) == "lost"
+    assert views.info(before)["exit"]["reason"] == "exit"
+    after = apply.repair(host.root, before)
+    assert (status_of(after.state), after.state["exit"]["reason"]) == ("exited", "exit")
+    # The keeper itself looks again, for the caller may have been late by more than that.
+    with keepers.started(host.root, adopt=True) as other:
+        other.add(before.directory)
+        assert other.wait(("adopted",), 30)[before.id]["event"] == "taken"
+    assert before.fresh().state["exit"]["reason"] == "exit"
+    assert api.start(host.root, "web").vm["status"] == "running"
 
 
 def test_both_killed_is_seen_and_repaired(host: Host) -> None:

@@ -79,13 +79,20 @@ class Keeper:
             self.take(os.fsdecode(line), adopt)
 
     def take(self, path: str, adopt: bool) -> None:
-        """Start, or adopt, the VM in ``path``; one that another keeper holds is left alone."""
+        """Start, or adopt, the VM in ``path``.
+
+        One that another keeper holds, or brought to its end since the caller looked, is left alone.
+        """
         vm = None
         try:
             vm = Vm(self.loop, path, self.notify, self._finished)
             self.vms.append(vm)
             if not adopt:
                 vm.start()
+            elif vm.has_ended():
+                self.vms.remove(vm)
+                vm.leave()
+                self.notify(f'{{"vm":"{vm.id}","event":"taken"}}\n')
             elif not vm.adopt():
                 vm.lost()
         except BlockingIOError:

@@ -106,6 +106,17 @@ class Vm:
         if self.stopping:
             self.kill()
 
+    def has_ended(self) -> bool:
+        """Whether a keeper has recorded the VM's end: what it wrote stands, nobody says "lost" over it."""
+        return self._load_state().get("status") not in ("starting", "running", "paused", "stopping", "restarting")
+
+    def leave(self) -> None:
+        """Give up a VM that there is nothing to do for."""
+        self.loop.forget(self.server.fileno())
+        self.server.close()
+        self.log.close()
+        self.directory.release()
+
     def adopt(self) -> bool:
         """Take over a VM whose keeper died. False when its QEMU is not running any more."""
         state = self._load_state()
@@ -374,9 +385,7 @@ class Vm:
         for kind in ("exit", "running", "ready", "healthy", "final"):
             self.answer(kind, {"ok": kind in ("exit", "final"), "exit": last,
                                "error": "" if kind in ("exit", "final") else "the VM has ended"})
-        self.loop.forget(self.server.fileno())
-        self.server.close()
-        self.log.close()
+        self.leave()
         for call in self.unsettled:  # what is on disk is final; --rm has removed it by now
             if call is not None:
                 call()

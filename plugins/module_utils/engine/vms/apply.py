@@ -24,7 +24,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import h
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, orphaned, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, orphaned, seen, status_of
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import split
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec, effective
 
@@ -220,6 +220,7 @@ def _require_hardening(vm: Vm) -> UniError | None:
 def repair(root: Root, vm: Vm) -> Vm:
     """Bring record and reality together: adopt a VM without a keeper, finish one that ended unseen."""
     _finish_rename(root, vm)
+    vm = seen(vm)
     status = status_of(vm.state)
     if status != "lost" and not orphaned(vm):
         return vm

@@ -96,6 +96,16 @@ def now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment))}.{int(moment % 1 * 1e6):06d}Z"
 
 
+def seen(vm: Vm) -> Vm:
+    """``vm``, read again when its record says that it runs and its processes do not: it may have ended since."""
+    if status_of(vm.state) == "lost" or orphaned(vm):
+        try:
+            return vm.fresh()
+        except NotFoundError:
+            pass  # removed at its end: what was read is all that is known
+    return vm
+
+
 def orphaned(vm: Vm) -> bool:
     """Whether its QEMU runs and its keeper does not."""
     keeper = vm.keeper()

@@ -154,6 +154,10 @@ def listing(root: str, *, everything: bool = False,
     result = []
     for state in states(root):
         status = status_of(state, boot)
+        if status == "lost":  # or it ended between the reading and the looking
+            entry = _read(f"{root}/vms/{state['id']}/state.json")
+            state = entry[4] if entry is not None and isinstance(entry[4], dict) and "id" in entry[4] else state
+            status = status_of(state, boot)
         state["status"] = "exited" if status == "lost" else status
         state["lost"] = status == "lost"
         if (everything or status in RUNNING or status == "restarting") and (not filters or _matches(state, filters)):

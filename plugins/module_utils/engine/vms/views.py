@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import summaries
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, seen, status_of
 
 if TYPE_CHECKING:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Observed
@@ -52,6 +52,7 @@ def info(vm: Vm) -> dict[str, Any]:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import DEFAULTS
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import shown
 
+    vm = seen(vm)
     status = status_of(vm.state)
     image = vm.record.get("image") or {}
     running = status in RUNNING
