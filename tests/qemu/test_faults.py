@@ -231,7 +231,7 @@ def test_console_flood_is_bounded(host: Host) -> None:
         seen = 0
         while seen < 300_000:
             seen += len(stream.recv(65536))
-    sizes = [path.stat().st_size for path in directory.glob("console.log*")]
+    sizes = [path.stat().st_size for path in directory.glob("console.log*") if path.suffix != ".fresh"]
     assert len(sizes) == 2 and max(sizes) <= (64 << 10) + (66 << 10)  # a line without end is cut at 64 KiB
 
 

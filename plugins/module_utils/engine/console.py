@@ -10,13 +10,16 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ansible_collections.uni.engine.plugins.module_utils.engine import keepers
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import StateError, UsageError
 
 MAX_LINE = 1 << 20      # bytes that are put together to a line
+ATTEMPTS = 400          # to read the log's files while they stay where they are
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,32 @@ def parse_line(record: bytes) -> Line | None:
     return Line(fields[0].decode("ascii", "replace"), fields[3], fields[2] == b"F")
 
 
-def _files(directory: Path) -> list[Path]:
-    """The log files, the oldest first."""
+@contextmanager
+def _files(directory: Path) -> Iterator[list[BinaryIO]]:
+    """The log files, open, the oldest first: as they are between two rotations, each once."""
+    current, rotating = directory / "console.log", directory / "console.log.fresh"
+    for attempt in range(ATTEMPTS):
+        with ExitStack() as stack:
+            found: dict[int, BinaryIO] = {}
+            settled = not rotating.exists()
+            try:
+                for path in _newest_first(directory):
+                    file = stack.enter_context(path.open("rb"))
+                    found.setdefault(os.fstat(file.fileno()).st_ino, file)
+                settled = settled and not rotating.exists() and current.stat().st_ino in list(found)[:1]
+            except FileNotFoundError:
+                settled = not current.exists()  # never started, or removed; else it was just renamed
+            if settled or attempt == ATTEMPTS - 1:  # a keeper that was killed while it rotated leaves it so
+                yield list(found.values())[::-1]
+                return
+        time.sleep(0.001)
+
+
+def _newest_first(directory: Path) -> Iterator[Path]:
+    """The names of the log's files; which older ones there are is seen when the first has been opened."""
+    yield directory / "console.log"
     numbered = [path for path in directory.glob("console.log.*") if path.suffix[1:].isdigit()]
-    return [*sorted(numbered, key=lambda path: -int(path.suffix[1:])), directory / "console.log"]
+    yield from sorted(numbered, key=lambda path: int(path.suffix[1:]))
 
 
 def _stored(directory: Path, since: float, until: Mapping[str, int]) -> Iterator[Line]:
@@ -94,22 +119,19 @@ def _stored(directory: Path, since: float, until: Mapping[str, int]) -> Iterator
 
 def _records(directory: Path, since: float, until: Mapping[str, int]) -> Iterator[Line]:
     """The log's records, the oldest first, up to ``until`` (inode and size of the file that was written then)."""
-    for path in _files(directory):
-        try:
-            with path.open("rb") as file:
-                last = os.fstat(file.fileno()).st_ino == until.get("inode")
-                left = until["size"] if last else -1
-                for record in file:
-                    left -= len(record)
-                    if last and left < 0:
-                        return
-                    line = parse_line(record)
-                    if line is not None and (not since or line.time >= since):
-                        yield line
-                if last:
+    with _files(directory) as files:
+        for file in files:
+            last = os.fstat(file.fileno()).st_ino == until.get("inode")
+            left = until["size"] if last else -1
+            for record in file:
+                left -= len(record)
+                if last and left < 0:
                     return
-        except FileNotFoundError:
-            continue
+                line = parse_line(record)
+                if line is not None and (not since or line.time >= since):
+                    yield line
+            if last:
+                return
 
 
 def read(directory: Path, *, tail: int | None = None, since: str | float | None = None,

@@ -74,16 +74,26 @@ class Log:
             self.lost += len(data)
 
     def _rotate(self) -> None:
-        """console.log becomes console.log.1 and so on; the oldest goes."""
-        for number in range(self.files - 1, 0, -1):
-            source = self.path if number == 1 else f"{self.path}.{number - 1}"
-            if os.path.exists(source):
-                os.rename(source, f"{self.path}.{number}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if self.files < 2 else 0)
+        """console.log becomes console.log.1 and so on; the oldest goes. There is a console.log at every moment."""
+        fresh, older = f"{self.path}.fresh", f"{self.path}.older"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_TRUNC
         try:
-            fd = os.open(self.path, flags, 0o600)
+            fd = os.open(fresh, flags, 0o600)
         except OSError:
             return  # no space for a directory entry: go on in the file that is open
+        try:
+            for number in range(self.files - 1, 1, -1):
+                if os.path.exists(f"{self.path}.{number - 1}"):
+                    os.rename(f"{self.path}.{number - 1}", f"{self.path}.{number}")
+            if self.files > 1:
+                if os.path.exists(older):
+                    os.unlink(older)
+                os.link(self.path, older)
+                os.rename(older, f"{self.path}.1")
+            os.rename(fresh, self.path)
+        except OSError:
+            os.close(fd)
+            return
         os.close(self.fd)
         self.fd, self.size, self.boot_offset = fd, 0, 0
 
