@@ -7,7 +7,7 @@
 
 #define FD_FIRST_SIZE 64u
 
-struct file *fd_get(int fd)
+struct file *fd_any(int fd)
 {
     struct fdtable *t = &current_process()->fds;
     struct file *f = NULL;
@@ -16,6 +16,15 @@ struct file *fd_get(int fd)
         file_get(f);
     spin_unlock(&t->lock);
     return f;
+}
+
+struct file *fd_get(int fd)
+{
+    struct file *f = fd_any(fd);
+    if (!f || !(f->flags & O_PATH))
+        return f;
+    file_put(f);
+    return NULL;
 }
 
 static u32 fd_limit(void)

@@ -289,7 +289,7 @@ struct path *base_of(int dirfd, const char *name, u32 flags, struct file **hold)
         return fs_root();
     if (dirfd == AT_FDCWD)
         return fs_cwd();
-    struct file *f = fd_get(dirfd);
+    struct file *f = fd_any(dirfd);
     if (!f)
         return err_ptr(-EBADF);
     if (!f->path || (name[0] && !S_ISDIR(f->inode->mode))) {

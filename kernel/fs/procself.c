@@ -80,7 +80,7 @@ static struct path *root_follow(struct proc_inode *p)
 
 static ssize_t fd_text(struct proc_inode *p, char *buf, size_t size)
 {
-    struct file *f = fd_get(p->fd);
+    struct file *f = fd_any(p->fd);
     if (!f)
         return -ENOENT;
     ssize_t n = file_name(f, buf, size);
@@ -90,7 +90,7 @@ static ssize_t fd_text(struct proc_inode *p, char *buf, size_t size)
 
 static struct path *fd_follow(struct proc_inode *p)
 {
-    struct file *f = fd_get(p->fd);
+    struct file *f = fd_any(p->fd);
     if (!f)
         return err_ptr(-ENOENT);
     struct path *to = f->path ? path_get(f->path) : pipe_name(f);
@@ -102,7 +102,7 @@ static struct path *fd_follow(struct proc_inode *p)
 
 static void fdinfo_show(struct seqbuf *s)
 {
-    struct file *f = fd_get(s->tid);            // text_read hands the number over as the TID
+    struct file *f = fd_any(s->tid);            // text_read hands the number over as the TID
     if (!f)
         return;
     seq_printf(s, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t1\n", (unsigned long)f->pos, f->flags);
@@ -112,7 +112,7 @@ static void fdinfo_show(struct seqbuf *s)
 static struct inode *fd_lookup(struct superblock *sb, struct proc_inode *p, const char *name, size_t len)
 {
     int fd;
-    struct file *f = parse_number(name, len, &fd) ? fd_get(fd) : NULL;
+    struct file *f = parse_number(name, len, &fd) ? fd_any(fd) : NULL;
     if (!f)
         return err_ptr(-ENOENT);
     u32 acc = f->flags & O_ACCMODE;

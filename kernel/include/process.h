@@ -99,8 +99,10 @@ const char *signal_name(int sig);                     // "SIGSEGV"; NULL when th
 void process_exit_group(int wait_status) NORETURN;    // the current thread; ends all the others, then the machine
 void process_kill(int sig);                           // fatal signal from any context (out of memory, control port)
 
-// File descriptors (fs/fdtable.c). fd_get takes a reference (NULL: EBADF), file_put (fs.h) drops it.
+// File descriptors (fs/fdtable.c). fd_get takes a reference (NULL: EBADF), file_put (fs.h) drops it. It refuses what O_PATH has opened:
+// such a file has no operations. fd_any is for calls that only want the place or the descriptor.
 struct file *fd_get(int fd);
+struct file *fd_any(int fd);
 int fd_install(struct file *f, int min, bool cloexec);  // takes over the reference; -EMFILE leaves it with the caller
 int fd_install_at(struct file *f, int fd, bool cloexec); // dup2
 int fd_close(int fd);

@@ -13,7 +13,7 @@
 
 long sys_dup(struct regs *r)
 {
-    struct file *f = fd_get((int)r->arg[0]);
+    struct file *f = fd_any((int)r->arg[0]);
     if (!f)
         return -EBADF;
     int fd = fd_install(f, 0, false);
@@ -24,7 +24,7 @@ long sys_dup(struct regs *r)
 
 static long dup_to(int from, int to, bool cloexec)
 {
-    struct file *f = fd_get(from);
+    struct file *f = fd_any(from);
     if (!f)
         return -EBADF;
     int fd = fd_install_at(f, to, cloexec);
@@ -38,7 +38,7 @@ long sys_dup2(struct regs *r)
     int from = (int)r->arg[0], to = (int)r->arg[1];
     if (from != to)
         return dup_to(from, to, false);
-    struct file *f = fd_get(from);
+    struct file *f = fd_any(from);
     if (!f)
         return -EBADF;
     file_put(f);
@@ -100,21 +100,21 @@ static long fcntl_file(struct file *f, int fd_number, u32 cmd, u64 arg)
     case F_GETFL:
         return (long)(f->flags & ~(u32)O_NOFOLLOW);
     case F_SETFL:
-        return (f->flags & O_PATH) ? -EBADF : set_status(f, fd_number, (u32)arg);
+        return set_status(f, fd_number, (u32)arg);
     case F_GETLK:
     case F_SETLK:
     case F_SETLKW:
     case F_OFD_GETLK:
     case F_OFD_SETLK:
     case F_OFD_SETLKW:
-        return (f->flags & O_PATH) ? -EBADF : fcntl_lock(f, cmd, arg);
+        return fcntl_lock(f, cmd, arg);
     case F_GETOWN:
     case F_SETOWN:
     case F_GETOWN_EX:
     case F_SETOWN_EX:
     case F_SETSIG:
     case F_GETSIG:
-        return (f->flags & O_PATH) ? -EBADF : fasync_fcntl(f, cmd, arg);
+        return fasync_fcntl(f, cmd, arg);
     case F_GETPIPE_SZ:
     case F_SETPIPE_SZ:
         return pipe_fcntl ? pipe_fcntl(f, cmd, arg) : -EBADF;
@@ -133,10 +133,11 @@ long sys_fcntl(struct regs *r)
     u32 cmd = (u32)r->arg[1];
     if (cmd == F_GETFD || cmd == F_SETFD)
         return fd_flags(fd, cmd == F_SETFD, (u32)r->arg[2]);
-    struct file *f = fd_get(fd);
+    struct file *f = fd_any(fd);
     if (!f)
         return -EBADF;
-    long ret = fcntl_file(f, fd, cmd, r->arg[2]);
+    bool of_place = cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC || cmd == F_GETFL;
+    long ret = (f->flags & O_PATH) && !of_place ? -EBADF : fcntl_file(f, fd, cmd, r->arg[2]);
     file_put(f);
     return ret;
 }

@@ -30,15 +30,15 @@ void name_put(struct name *n)
         kfree(n->s);
 }
 
-bool file_readable(const struct file *f) { return (f->flags & O_ACCMODE) != O_WRONLY && !(f->flags & O_PATH); }
-bool file_writable(const struct file *f) { return (f->flags & O_ACCMODE) != O_RDONLY && !(f->flags & O_PATH); }
+bool file_readable(const struct file *f) { return (f->flags & O_ACCMODE) != O_WRONLY; }
+bool file_writable(const struct file *f) { return (f->flags & O_ACCMODE) != O_RDONLY; }
 
 struct file *fd_file(int fd, int acc)
 {
     struct file *f = fd_get(fd);
     if (!f)
         return err_ptr(-EBADF);
-    bool ok = acc == O_RDONLY ? file_readable(f) : acc == O_WRONLY ? file_writable(f) : !(f->flags & O_PATH);
+    bool ok = acc == O_RDONLY ? file_readable(f) : acc == O_WRONLY ? file_writable(f) : true;
     if (ok)
         return f;
     file_put(f);

@@ -3,6 +3,7 @@
 // they are silent, Linux 6.1's behavior.
 #include <linux/mman.h>
 #include "errno.h"
+#include "fileio.h"
 #include "fs.h"
 #include "process.h"
 #include "syscalls.h"
@@ -117,9 +118,9 @@ long sys_mmap(struct regs *r)
     if (r->arg[5] & ~PAGE_MASK)
         return -EINVAL;
     if (!(r->arg[3] & MAP_ANONYMOUS)) {
-        f = fd_get((int)r->arg[4]);
-        if (!f)
-            return -EBADF;
+        f = fd_file((int)r->arg[4], -1);
+        if (is_err(f))
+            return ptr_err(f);
     } else if (r->arg[3] & MAP_HUGETLB) {
         return -ENOMEM;         // no huge pages are set aside, as on a Linux that has none
     }

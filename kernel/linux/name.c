@@ -38,7 +38,7 @@ static int put_stat(uptr user, const struct kstat *k)
 
 static int stat_fd(int fd, struct kstat *k)
 {
-    struct file *f = fd_get(fd);
+    struct file *f = fd_any(fd);
     if (!f)
         return -EBADF;
     int err = vfs_stat(f, k);
@@ -125,7 +125,7 @@ static long readlink_at(int dirfd, uptr name, uptr out, i64 size)
         return -EINVAL;
     struct path *p;
     if (empty_name(name) && dirfd != AT_FDCWD) {
-        struct file *f = fd_get(dirfd);
+        struct file *f = fd_any(dirfd);
         if (!f || !f->path) {
             if (f)
                 file_put(f);
@@ -181,7 +181,7 @@ static long access_at(int dirfd, uptr name, u32 mode, u32 flags)
         return -EINVAL;
     struct path *p;
     if ((flags & AT_EMPTY_PATH) && empty_name(name)) {
-        struct file *f = fd_get(dirfd);
+        struct file *f = fd_any(dirfd);
         if (!f)
             return -EBADF;
         p = f->path ? path_get(f->path) : NULL;
@@ -227,7 +227,7 @@ long sys_chdir(struct regs *r)
 
 long sys_fchdir(struct regs *r)
 {
-    struct file *f = fd_get((int)r->arg[0]);
+    struct file *f = fd_any((int)r->arg[0]);
     if (!f)
         return -EBADF;
     long ret = f->path ? set_cwd(path_get(f->path)) : -ENOTDIR;
@@ -370,7 +370,7 @@ long sys_statfs(struct regs *r)
 
 long sys_fstatfs(struct regs *r)
 {
-    struct file *f = fd_get((int)r->arg[0]);
+    struct file *f = fd_any((int)r->arg[0]);
     if (!f)
         return -EBADF;
     long ret = f->inode ? put_statfs(f->inode->sb, r->arg[1]) : -ENOSYS;

@@ -85,7 +85,7 @@ static long link_at(int odir, uptr old, int ndir, uptr name, u32 flags)
     if (flags & ~(u32)(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
         return -EINVAL;
     if ((flags & AT_EMPTY_PATH) && !copy_from_user(&first, old, 1) && !first) {
-        struct file *f = fd_get(odir);
+        struct file *f = fd_any(odir);
         if (!f)
             return -EBADF;
         p = f->path ? path_get(f->path) : err_ptr(-EXDEV);
@@ -132,7 +132,7 @@ long sys_renameat2(struct regs *r) { return rename_at((int)r->arg[0], r->arg[1],
 
 static long setattr_fd(int fd, struct setattr *a, bool o_path_ok)
 {
-    struct file *f = fd_get(fd);
+    struct file *f = fd_any(fd);
     if (!f)
         return -EBADF;
     long ret = (f->flags & O_PATH) && !o_path_ok ? -EBADF : f->inode ? inode_setattr(f->inode, a) : -EPERM;
@@ -256,7 +256,7 @@ static long utimens(int dirfd, uptr name, const struct timespec_k ts[2], u32 fla
     if ((!name && dirfd != AT_FDCWD) || ((flags & AT_EMPTY_PATH) && !copy_from_user(&first, name, 1) && !first)) {
         if (flags & ~(u32)AT_EMPTY_PATH)
             return -EINVAL;
-        struct file *f = fd_get(dirfd);
+        struct file *f = fd_any(dirfd);
         if (!f)
             return -EBADF;
         long ret = (f->flags & O_PATH) && !name ? -EBADF : f->inode ? set_times(f->inode, ts, now) : -EPERM;

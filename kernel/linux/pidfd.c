@@ -81,7 +81,7 @@ long sys_pidfd_getfd(struct regs *r)
         return r->arg[2] ? -EINVAL : -EBADF;
     bool ok = f->ops == &pidfd_ops;
     file_put(f);
-    f = ok ? fd_get((int)r->arg[1]) : NULL;
+    f = ok ? fd_any((int)r->arg[1]) : NULL;
     if (!f)
         return -EBADF;
     int fd = fd_install(f, 0, true);

@@ -256,7 +256,7 @@ long sys_kcmp(struct regs *r)
         return -EINVAL;
     if (type != 0)                  // VM, FILES, FS, SIGHAND, IO, SYSVSEM: threads share everything
         return type == 7 ? -EOPNOTSUPP : 0;
-    struct file *a = fd_get((int)r->arg[3]), *b = fd_get((int)r->arg[4]);
+    struct file *a = fd_any((int)r->arg[3]), *b = fd_any((int)r->arg[4]);
     long v = !a || !b ? -EBADF : a == b ? 0 : a < b ? 1 : 2;
     if (a)
         file_put(a);

@@ -325,7 +325,7 @@ long sys_execveat(struct regs *r)
         return err;
     struct file *f;
     if (!*path) {
-        f = flags & AT_EMPTY_PATH_K ? fd_get(dirfd) : err_ptr(-ENOENT);
+        f = flags & AT_EMPTY_PATH_K ? fd_any(dirfd) : err_ptr(-ENOENT);
         if (!f)
             f = err_ptr(-EBADF);
     } else {
@@ -343,6 +343,14 @@ long sys_execveat(struct regs *r)
     }
     if (!*path || (path[0] != '/' && dirfd != -100))    // the name by which the program may reopen itself
         snprintf(path, 4096, "/dev/fd/%d", dirfd);
+    if (f->flags & 010000000) {                         // O_PATH: only a place so far
+        file_put(f);
+        f = vfs_open(path, 0, 0);
+        if (is_err(f)) {
+            kfree(path);
+            return ptr_err(f);
+        }
+    }
     return do_exec(r, path, f, r->arg[2], r->arg[3]);
 }
 

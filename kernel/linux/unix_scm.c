@@ -49,12 +49,9 @@ static int take_files(struct unix_scm *s, const struct cmsg_view *v)
     for (u32 i = 0; i < n; i++) {
         i32 fd;
         memcpy(&fd, v->data + i * 4, 4);
-        struct file *f = fd_get(fd);
-        if (!f || (f->flags & 010000000)) {     // O_PATH
-            if (f)
-                file_put(f);
+        struct file *f = fd_any(fd);
+        if (!f)
             return -EBADF;
-        }
         s->files->file[s->files->n++] = f;
     }
     return 0;

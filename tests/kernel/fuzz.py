@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fuzz Uni's ELF loader, ext2 reader, journal replay and system calls: seeded, so every run of one seed is the same.
+"""Fuzz Uni's ELF loader, ext2 reader, journal replay and system calls. Seeded: every run of one seed is the same.
 
     fuzz.py                     the short form: some mutants of each kind
     fuzz.py --long              many more
     fuzz.py --seed 7 ext2       one kind, another seed
     fuzz.py --only 12 ext2      one mutant, its files kept
+    fuzz.py races               threads that pull things away from under each other's calls; no round may leave memory taken
 
 Every boot must end by itself, with the program's end or a refusal that the kernel reports. A time-out is a failure, unless the
 kernel still answers an NMI and says that it is the program that runs (the mutant itself may loop); so is a kernel fault.
@@ -245,9 +246,29 @@ def fuzz_calls(count: int, seed: int, machine: Machine, scratch: Path, only: int
         return [text for text in pool.map(one, range(count) if only < 0 else [only]) if text]
 
 
+def fuzz_races(count: int, seed: int, machine: Machine, scratch: Path, only: int = -1) -> list[str]:
+    """One boot a seed: rounds of racing threads, each ended by an execve under them. No round may leave memory taken."""
+    tree = scratch / "races-tree"
+    build.skeleton(tree)
+    shutil.copy2(program("races"), tree / "bin/races")
+    disk = build.make_disk(tree, scratch / "races.ext2", free=16)
+
+    def one(number: int) -> str:
+        case = Case(f"races-{number}", "", ("/bin/races", str(seed * 1000 + number), "1000", "12"), timeout=240)
+        outcome = run_on_uni(case, disk, scratch / f"races-{number}", machine)
+        free = [int(text) for text in re.findall(rb"^round \d+ free (\d+)$", outcome.output, re.MULTILINE)]
+        if outcome.end != "exit 0" or not outcome.output.endswith(b"survived\n"):
+            return f"races {number}: {outcome.end} {outcome.output[-200:]!r} {[note[:160] for note in outcome.notes[-12:]]}"
+        lost = max(free[2:5]) - max(free[-3:])
+        return f"races {number}: {lost} KiB less after each round: {free}" if lost > 256 else ""
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return [text for text in pool.map(one, range(count) if only < 0 else [only]) if text]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", choices=["elf", "ext2", "journal", "calls", []], help="default: all")
+    parser.add_argument("kinds", nargs="*", choices=["elf", "ext2", "journal", "calls", "races", []], help="default: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--only", type=int, default=-1, help="this mutant alone (ext2, journal, calls), its files kept")
@@ -255,7 +276,7 @@ def main() -> int:
     options = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="uni-fuzz."))
     machine = replace(Machine(options.kernel), keep=options.only >= 0)
-    kinds = options.kinds or ["elf", "ext2", "journal", "calls"]
+    kinds = options.kinds or ["elf", "ext2", "journal", "calls", "races"]
     failures: list[str] = []
     if "elf" in kinds:
         failures += fuzz_elf(2000 if options.long else 80, options.seed, machine, scratch)
@@ -265,6 +286,8 @@ def main() -> int:
         failures += fuzz_journal(600 if options.long else 16, options.seed, machine, scratch, options.only)
     if "calls" in kinds:
         failures += fuzz_calls(200 if options.long else 4, options.seed, machine, scratch, options.only)
+    if "races" in kinds:
+        failures += fuzz_races(100 if options.long else 3, options.seed, machine, scratch, options.only)
     print("\n".join(failures) if failures else f"{' '.join(kinds)}: every mutant ended well")
     if options.only >= 0:
         print(f"kept in {scratch}")

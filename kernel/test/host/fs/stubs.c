@@ -108,7 +108,7 @@ int signal_thread(struct thread *t, int sig, const struct siginfo_k *info)
     return 0;
 }
 
-struct file *fd_get(int fd)
+struct file *fd_any(int fd)
 {
     (void)fd;
     return NULL;
