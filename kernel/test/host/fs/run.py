@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KERNEL = HERE.parents[2]
-FS = ["inode", "dcache", "namei", "create", "open", "radix", "pagecache", "filerw", "writeback", "mount", "rundirs", "tmpfs", "tmpfs_dir"]
+FS = ["inode", "dcache", "namei", "create", "open", "radix", "pagecache", "filerw", "writeback", "mount", "firsttree", "rundirs", "tmpfs", "tmpfs_dir"]
 ENV = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0", "UBSAN_OPTIONS": "halt_on_error=1", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
