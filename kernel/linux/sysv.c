@@ -7,7 +7,8 @@
 #define PLACE_BITS 15
 #define MIN_CYCLE 64u               // places are not reused at once
 
-int ipc_owns(const struct ipc_perm_k *p)
+// IPC_SET's and IPC_RMID's right.
+static int ipc_owns(const struct ipc_perm_k *p)
 {
     u32 me = current_cred()->euid;
     return me == p->uid || me == p->cuid || capable(CAP_SYS_ADMIN_K) ? 0 : -EPERM;
@@ -80,7 +81,7 @@ void ipc_remove(struct ipc_ids *ids, struct ipc_perm_k *p)
     ids->in_use--;
 }
 
-struct ipc_perm_k *ipc_place(const struct ipc_ids *ids, int place)
+static struct ipc_perm_k *at_place(const struct ipc_ids *ids, int place)
 {
     u32 at = (u32)place & (IPC_IDS_MAX - 1);
     return place >= 0 && at < ids->size && ids->at[at] ? ids->at[at] : err_ptr(-EINVAL);
@@ -88,11 +89,11 @@ struct ipc_perm_k *ipc_place(const struct ipc_ids *ids, int place)
 
 struct ipc_perm_k *ipc_find(const struct ipc_ids *ids, int id)
 {
-    struct ipc_perm_k *p = ipc_place(ids, id);
+    struct ipc_perm_k *p = at_place(ids, id);
     return !is_err(p) && p->id != id ? err_ptr(-EINVAL) : p;
 }
 
-int ipc_last_place(const struct ipc_ids *ids)
+static int last_place(const struct ipc_ids *ids)
 {
     for (u32 at = ids->size; at; at--)
         if (ids->at[at - 1])
@@ -134,5 +135,52 @@ long ipc_get(const struct ipc_get *g)
         r = -EEXIST;
     else if (!(r = g->fits(p, g->size)) && !(r = ipc_may(p, g->flags)))
         r = p->id;
+    return r;
+}
+
+static long describe(const struct ipc_kind *k, int id, int cmd, uptr to)
+{
+    struct ipc_perm_k *p = cmd == IPC_STAT ? ipc_find(k->ids, id) : at_place(k->ids, id);
+    if (is_err(p))
+        return ptr_err(p);
+    if (cmd != k->stat_any && ipc_may(p, 0444))
+        return -EACCES;
+    int err = k->describe(p, to);
+    return err || cmd == IPC_STAT ? err : p->id;
+}
+
+static long change(const struct ipc_kind *k, int id, int cmd, const void *ds)
+{
+    struct ipc_perm_k *p = ipc_find(k->ids, id);
+    if (is_err(p))
+        return ptr_err(p);
+    if (cmd != IPC_SET && cmd != IPC_RMID)
+        return k->other(p, cmd);
+    int err = ipc_owns(p);
+    if (!err && cmd == IPC_SET)
+        err = k->set(p, ds);
+    else if (!err)
+        k->remove(p);
+    return err;
+}
+
+long ipc_ctl(const struct ipc_kind *k, int id, int cmd, uptr arg)
+{
+    u64 ds[16];                     // holds any of the three
+    long r;
+    if (id < 0 || cmd < 0)
+        return -EINVAL;
+    if (cmd == IPC_SET && copy_from_user(ds, arg, k->size))
+        return -EFAULT;
+    mutex_lock(&k->ids->lock);
+    if (cmd == IPC_INFO || cmd == k->info) {
+        r = k->limits(cmd, arg);
+        r = r ? r : last_place(k->ids);
+    } else if (cmd == IPC_STAT || cmd == k->stat || cmd == k->stat_any) {
+        r = describe(k, id, cmd, arg);
+    } else {
+        r = change(k, id, cmd, ds);
+    }
+    k->unlock();
     return r;
 }

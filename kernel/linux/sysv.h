@@ -34,14 +34,11 @@ struct ipc_ids {
 };
 #define IPC_IDS_INIT(name, max) { .lock = MUTEX_INIT((name).lock), .limit = (max), .last = -1 }
 
-// The lock is held for all of these. IPC_SET's and IPC_RMID's right, ipc_may's is the mode's: 0, -EPERM or -EACCES. flags: permission bits as in a mode.
-int ipc_owns(const struct ipc_perm_k *p);
+// The lock is held for all of these. 0 or -EACCES; flags: permission bits as in a mode.
 int ipc_may(const struct ipc_perm_k *p, u32 flags);
 int ipc_add(struct ipc_ids *ids, struct ipc_perm_k *p, i32 key, u32 mode);      // the id, -ENOSPC, -ENOMEM
 void ipc_remove(struct ipc_ids *ids, struct ipc_perm_k *p);
 struct ipc_perm_k *ipc_find(const struct ipc_ids *ids, int id);                // err_ptr(-EINVAL); -EIDRM is the sleepers' own
-struct ipc_perm_k *ipc_place(const struct ipc_ids *ids, int place);            // for *_STAT by place: err_ptr(-EINVAL)
-int ipc_last_place(const struct ipc_ids *ids);                                 // what *_INFO answers
 void ipc_fill(struct ipc64_perm *out, const struct ipc_perm_k *p);
 int ipc_set(struct ipc_perm_k *p, const struct ipc64_perm *in);
 static inline i64 ipc_now(void) { return (i64)(clock_real_ns() / NSEC_PER_SEC); }
@@ -56,6 +53,20 @@ struct ipc_get {
     int (*fits)(const struct ipc_perm_k *p, u64 size);
 };
 long ipc_get(const struct ipc_get *g);
+
+// xxxctl(2): what the kinds have in common, and what each adds. The lock is held for all of these; 0 or an error.
+struct ipc_kind {
+    struct ipc_ids *ids;
+    int stat, stat_any, info;                               // MSG_STAT and the like
+    u32 size;                                               // of msqid64_ds and the like
+    int (*limits)(int cmd, uptr to);                        // IPC_INFO and `info`
+    int (*describe)(const struct ipc_perm_k *p, uptr to);   // IPC_STAT
+    int (*set)(struct ipc_perm_k *p, const void *ds);       // IPC_SET, for who may
+    void (*remove)(struct ipc_perm_k *p);                   // IPC_RMID, for who may
+    int (*other)(struct ipc_perm_k *p, int cmd);            // any other command
+    void (*unlock)(void);
+};
+long ipc_ctl(const struct ipc_kind *k, int id, int cmd, uptr arg);
 
 void sysv_msg_proc(void);             // /proc/sysvipc, when it is looked at
 void sysv_sem_proc(void);

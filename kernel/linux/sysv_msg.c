@@ -227,7 +227,7 @@ long sys_msgrcv(struct regs *r)
 }
 
 // --- msgctl(2) ----------------------------------------------------------------------------------------------------------
-static long info(int cmd, uptr to)
+static int limits(int cmd, uptr to)
 {
     struct msginfo i = {
         .msgmni = MSGMNI_K, .msgmax = MSGMAX_K, .msgmnb = MSGMNB_K, .msgssz = 16, .msgseg = 0xffff,
@@ -238,28 +238,24 @@ static long info(int cmd, uptr to)
         i.msgmap = (int)all_messages;
         i.msgtql = (int)all_bytes;
     }
-    return copy_to_user(to, &i, sizeof(i)) ? -EFAULT : ipc_last_place(&ids);
+    return copy_to_user(to, &i, sizeof(i)) ? -EFAULT : 0;
 }
 
-static long queue_stat(int id, int cmd, uptr to)
+static int describe(const struct ipc_perm_k *p, uptr to)
 {
-    struct ipc_perm_k *p = cmd == IPC_STAT ? ipc_find(&ids, id) : ipc_place(&ids, id);
-    if (is_err(p))
-        return ptr_err(p);
-    if (cmd != MSG_STAT_ANY_K && ipc_may(p, 0444))
-        return -EACCES;
-    const struct sysv_queue *q = queue_of(p);
+    const struct sysv_queue *q = container_of(p, const struct sysv_queue, perm);
     struct msqid64_ds ds = {
         .msg_stime = q->stime, .msg_rtime = q->rtime, .msg_ctime = q->ctime, .msg_cbytes = q->bytes, .msg_qnum = q->count,
         .msg_qbytes = q->limit, .msg_lspid = q->lspid, .msg_lrpid = q->lrpid,
     };
     ipc_fill(&ds.msg_perm, p);
-    return copy_to_user(to, &ds, sizeof(ds)) ? -EFAULT : cmd == IPC_STAT ? 0 : p->id;
+    return copy_to_user(to, &ds, sizeof(ds)) ? -EFAULT : 0;
 }
 
-static void queue_remove(struct sysv_queue *q)
+static void remove(struct ipc_perm_k *p)
 {
-    ipc_remove(&ids, &q->perm);
+    struct sysv_queue *q = queue_of(p);
+    ipc_remove(&ids, p);
     q->removed = true;
     all_bytes -= q->bytes;
     all_messages -= q->count;
@@ -270,20 +266,14 @@ static void queue_remove(struct sysv_queue *q)
     queue_put(q);
 }
 
-static long queue_change(int id, int cmd, const struct msqid64_ds *ds)
+static int set(struct ipc_perm_k *p, const void *to)
 {
-    struct ipc_perm_k *p = ipc_find(&ids, id);
-    long err = is_err(p) ? (long)ptr_err(p) : ipc_owns(p);
-    if (err)
-        return err;
+    const struct msqid64_ds *ds = to;
     struct sysv_queue *q = queue_of(p);
-    if (cmd == IPC_RMID) {
-        queue_remove(q);
-        return 0;
-    }
     if (ds->msg_qbytes > MSGMNB_K && !capable(CAP_SYS_RESOURCE_K))
         return -EPERM;
-    if ((err = ipc_set(p, &ds->msg_perm)))
+    int err = ipc_set(p, &ds->msg_perm);
+    if (err)
         return err;
     q->limit = ds->msg_qbytes;
     q->ctime = ipc_now();
@@ -292,35 +282,19 @@ static long queue_change(int id, int cmd, const struct msqid64_ds *ds)
     return 0;
 }
 
+static int other(struct ipc_perm_k *p, int cmd)
+{
+    (void)p, (void)cmd;
+    return -EINVAL;
+}
+
+static void unlock(void) { mutex_unlock(&ids.lock); }
+
 long sys_msgctl(struct regs *r)
 {
-    int id = (int)r->arg[0], cmd = (int)r->arg[1];
-    struct msqid64_ds ds;
-    long err;
-    if (id < 0 || cmd < 0)
-        return -EINVAL;
-    if (cmd == IPC_SET && copy_from_user(&ds, r->arg[2], sizeof(ds)))
-        return -EFAULT;
-    mutex_lock(&ids.lock);
-    switch (cmd) {
-    case IPC_INFO:
-    case MSG_INFO:
-        err = info(cmd, r->arg[2]);
-        break;
-    case IPC_STAT:
-    case MSG_STAT:
-    case MSG_STAT_ANY_K:
-        err = queue_stat(id, cmd, r->arg[2]);
-        break;
-    case IPC_SET:
-    case IPC_RMID:
-        err = queue_change(id, cmd, &ds);
-        break;
-    default:
-        err = -EINVAL;
-    }
-    mutex_unlock(&ids.lock);
-    return err;
+    static const struct ipc_kind queues = { &ids, MSG_STAT, MSG_STAT_ANY_K, MSG_INFO, sizeof(struct msqid64_ds),
+                                            limits, describe, set, remove, other, unlock };
+    return ipc_ctl(&queues, (int)r->arg[0], (int)r->arg[1], r->arg[2]);
 }
 
 static void show_msg(struct seqbuf *s)

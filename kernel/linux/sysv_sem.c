@@ -315,7 +315,7 @@ void sem_undo_exit(struct thread *t)
 }
 
 // --- semctl(2) ----------------------------------------------------------------------------------------------------------
-static long info(int cmd, uptr to)
+static int limits(int cmd, uptr to)
 {
     struct seminfo i = {
         .semmni = SEMMNI_K, .semmns = SEMMNS_K, .semmsl = SEMMSL_K, .semopm = SEMOPM_K, .semvmx = SEMVMX_K,
@@ -325,20 +325,15 @@ static long info(int cmd, uptr to)
         i.semusz = (int)ids.in_use;
         i.semaem = (int)used_sems;
     }
-    return copy_to_user(to, &i, sizeof(i)) ? -EFAULT : ipc_last_place(&ids);
+    return copy_to_user(to, &i, sizeof(i)) ? -EFAULT : 0;
 }
 
-static long set_stat(int id, int cmd, uptr to)
+static int describe(const struct ipc_perm_k *p, uptr to)
 {
-    struct ipc_perm_k *p = cmd == IPC_STAT ? ipc_find(&ids, id) : ipc_place(&ids, id);
-    if (is_err(p))
-        return ptr_err(p);
-    if (cmd != SEM_STAT_ANY && ipc_may(p, 0444))
-        return -EACCES;
-    const struct sem_set *s = set_of(p);
+    const struct sem_set *s = container_of(p, const struct sem_set, perm);
     struct semid64_ds ds = { .sem_otime = s->otime, .sem_ctime = s->ctime, .sem_nsems = s->n };
     ipc_fill(&ds.sem_perm, p);
-    return copy_to_user(to, &ds, sizeof(ds)) ? -EFAULT : cmd == IPC_STAT ? 0 : p->id;
+    return copy_to_user(to, &ds, sizeof(ds)) ? -EFAULT : 0;
 }
 
 // How many wait for the semaphore to grow, or (zero) to become 0.
@@ -400,7 +395,8 @@ static long set_all(struct sem_set *s, uptr from)
     return 0;
 }
 
-static long set_values(int id, u32 num, int cmd, u64 arg)
+// GETALL to SETALL.
+static long values(int id, u32 num, int cmd, u64 arg)
 {
     struct ipc_perm_k *p = ipc_find(&ids, id);
     if (is_err(p))
@@ -427,9 +423,10 @@ static long set_values(int id, u32 num, int cmd, u64 arg)
     }
 }
 
-static void set_remove(struct sem_set *s)
+static void remove(struct ipc_perm_k *p)
 {
-    ipc_remove(&ids, &s->perm);
+    struct sem_set *s = set_of(p);
+    ipc_remove(&ids, p);
     used_sems -= s->n;
     for (struct list *n; (n = list_pop(&s->undos));) {
         struct sem_undo *u = list_entry(n, struct sem_undo, of_set);
@@ -441,57 +438,33 @@ static void set_remove(struct sem_set *s)
     kfree(s);
 }
 
-static long set_change(int id, int cmd, const struct semid64_ds *ds)
+static int set(struct ipc_perm_k *p, const void *to)
 {
-    struct ipc_perm_k *p = ipc_find(&ids, id);
-    long err = is_err(p) ? (long)ptr_err(p) : ipc_owns(p);
-    if (err)
-        return err;
-    if (cmd == IPC_RMID)
-        set_remove(set_of(p));
-    else if (!(err = ipc_set(p, &ds->sem_perm)))
+    int err = ipc_set(p, &((const struct semid64_ds *)to)->sem_perm);
+    if (!err)
         set_of(p)->ctime = ipc_now();
     return err;
 }
 
-static long do_semctl(int id, u32 num, int cmd, u64 arg, const struct semid64_ds *ds)
+static int other(struct ipc_perm_k *p, int cmd)
 {
-    switch (cmd) {
-    case IPC_INFO:
-    case SEM_INFO:
-        return info(cmd, arg);
-    case IPC_STAT:
-    case SEM_STAT:
-    case SEM_STAT_ANY:
-        return set_stat(id, cmd, arg);
-    case GETALL:
-    case GETVAL:
-    case GETPID:
-    case GETNCNT:
-    case GETZCNT:
-    case SETVAL:
-    case SETALL:
-        return set_values(id, num, cmd, arg);
-    case IPC_SET:
-    case IPC_RMID:
-        return set_change(id, cmd, ds);
-    default:
-        return -EINVAL;
-    }
+    (void)p, (void)cmd;
+    return -EINVAL;
 }
+
+static void unlock(void) { mutex_unlock(&ids.lock); }
 
 long sys_semctl(struct regs *r)
 {
+    static const struct ipc_kind sets = { &ids, SEM_STAT, SEM_STAT_ANY, SEM_INFO, sizeof(struct semid64_ds),
+                                          limits, describe, set, remove, other, unlock };
     int id = (int)r->arg[0], cmd = (int)r->arg[2];
-    struct semid64_ds ds;
-    if (id < 0)
-        return -EINVAL;
-    if (cmd == IPC_SET && copy_from_user(&ds, r->arg[3], sizeof(ds)))
-        return -EFAULT;
+    if (id < 0 || cmd < GETPID || cmd > SETALL)
+        return ipc_ctl(&sets, id, cmd, r->arg[3]);
     mutex_lock(&ids.lock);
-    long err = do_semctl(id, (u32)r->arg[1], cmd, r->arg[3], &ds);
+    long v = values(id, (u32)r->arg[1], cmd, r->arg[3]);
     mutex_unlock(&ids.lock);
-    return err;
+    return v;
 }
 
 static void show_sem(struct seqbuf *s)

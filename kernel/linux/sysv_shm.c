@@ -244,7 +244,7 @@ static u64 attachments(const struct segment *s)
 
 static u64 resident(const struct segment *s) { return s->file->inode->mapping.nr; }
 
-static long info(int cmd, uptr to)
+static int limits(int cmd, uptr to)
 {
     struct shminfo64 i = { .shmmax = SHMMAX_K, .shmmin = SHMMIN, .shmmni = SHMMNI_K, .shmseg = SHMMNI_K, .shmall = SHMMAX_K };
     struct shm_info now = { .used_ids = (int)ids.in_use, .shm_tot = all_pages };
@@ -252,93 +252,60 @@ static long info(int cmd, uptr to)
         if (ids.at[n])
             now.shm_rss += resident(segment_of(ids.at[n]));
     bool bad = cmd == IPC_INFO ? copy_to_user(to, &i, sizeof(i)) : copy_to_user(to, &now, sizeof(now));
-    return bad ? -EFAULT : ipc_last_place(&ids);
+    return bad ? -EFAULT : 0;
 }
 
-static long segment_stat(int id, int cmd, uptr to)
+static int describe(const struct ipc_perm_k *p, uptr to)
 {
-    struct ipc_perm_k *p = cmd == IPC_STAT ? ipc_find(&ids, id) : ipc_place(&ids, id);
-    if (is_err(p))
-        return ptr_err(p);
-    if (cmd != SHM_STAT_ANY && ipc_may(p, 0444))
-        return -EACCES;
-    const struct segment *s = segment_of(p);
+    const struct segment *s = container_of(p, const struct segment, perm);
     struct shmid64_ds ds = {
         .shm_segsz = s->size, .shm_atime = s->atime, .shm_dtime = s->dtime, .shm_ctime = s->ctime, .shm_cpid = s->cpid,
         .shm_lpid = s->lpid, .shm_nattch = attachments(s),
     };
     ipc_fill(&ds.shm_perm, p);
-    return copy_to_user(to, &ds, sizeof(ds)) ? -EFAULT : cmd == IPC_STAT ? 0 : p->id;
+    return copy_to_user(to, &ds, sizeof(ds)) ? -EFAULT : 0;
 }
 
-// There is no swap, so a locked segment differs by its mark only.
-static long segment_lock(struct segment *s, bool lock)
+// SHM_LOCK, SHM_UNLOCK. There is no swap, so a locked segment differs by its mark only.
+static int other(struct ipc_perm_k *p, int cmd)
 {
+    if (cmd != SHM_LOCK && cmd != SHM_UNLOCK)
+        return -EINVAL;
     if (!capable(CAP_IPC_LOCK_K)) {
         u32 me = current_cred()->euid;
-        if (me != s->perm.uid && me != s->perm.cuid)
+        if (me != p->uid && me != p->cuid)
             return -EPERM;
-        if (lock && !the_process->rlim[RLIMIT_MEMLOCK_K].soft)
+        if (cmd == SHM_LOCK && !the_process->rlim[RLIMIT_MEMLOCK_K].soft)
             return -EPERM;
     }
-    s->perm.mode = lock ? s->perm.mode | SHM_LOCKED_K : s->perm.mode & ~SHM_LOCKED_K;
+    p->mode = cmd == SHM_LOCK ? p->mode | SHM_LOCKED_K : p->mode & ~SHM_LOCKED_K;
     return 0;
 }
 
-static long segment_change(int id, int cmd, const struct shmid64_ds *ds)
+static int set(struct ipc_perm_k *p, const void *to)
 {
-    struct ipc_perm_k *p = ipc_find(&ids, id);
-    if (is_err(p))
-        return ptr_err(p);
+    int err = ipc_set(p, &((const struct shmid64_ds *)to)->shm_perm);
+    if (!err)
+        segment_of(p)->ctime = ipc_now();
+    return err;
+}
+
+static void remove(struct ipc_perm_k *p)
+{
     struct segment *s = segment_of(p);
-    if (cmd == SHM_LOCK || cmd == SHM_UNLOCK)
-        return segment_lock(s, cmd == SHM_LOCK);
-    long err = ipc_owns(p);
-    if (err)
-        return err;
-    if (cmd == IPC_SET) {
-        if (!(err = ipc_set(p, &ds->shm_perm)))
-            s->ctime = ipc_now();
-    } else if (s->opens) {
+    if (s->opens) {
         p->mode |= SHM_DEST_K;        // goes with its last attachment; no key leads to it any more
         p->key = IPC_PRIVATE;
     } else {
         destroy(s);
     }
-    return err;
 }
 
 long sys_shmctl(struct regs *r)
 {
-    int id = (int)r->arg[0], cmd = (int)r->arg[1];
-    struct shmid64_ds ds;
-    long err;
-    if (id < 0 || cmd < 0)
-        return -EINVAL;
-    if (cmd == IPC_SET && copy_from_user(&ds, r->arg[2], sizeof(ds)))
-        return -EFAULT;
-    mutex_lock(&ids.lock);
-    switch (cmd) {
-    case IPC_INFO:
-    case SHM_INFO:
-        err = info(cmd, r->arg[2]);
-        break;
-    case IPC_STAT:
-    case SHM_STAT:
-    case SHM_STAT_ANY:
-        err = segment_stat(id, cmd, r->arg[2]);
-        break;
-    case IPC_SET:
-    case IPC_RMID:
-    case SHM_LOCK:
-    case SHM_UNLOCK:
-        err = segment_change(id, cmd, &ds);
-        break;
-    default:
-        err = -EINVAL;
-    }
-    shm_unlock();
-    return err;
+    static const struct ipc_kind segments = { &ids, SHM_STAT, SHM_STAT_ANY, SHM_INFO, sizeof(struct shmid64_ds),
+                                              limits, describe, set, remove, other, shm_unlock };
+    return ipc_ctl(&segments, (int)r->arg[0], (int)r->arg[1], r->arg[2]);
 }
 
 static void show_shm(struct seqbuf *q)
