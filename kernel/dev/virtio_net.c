@@ -211,8 +211,8 @@ static void offer_csum(const struct vnet *n, struct net_hdr *h, struct pbuf *p)
     // Longer than the interface takes: TCP made it so because the device cuts it (linux/inet_tcp.c, offload_segments).
     if (n->dev.tso && p->tot_len > n->dev.mtu + 14u && proto == 6) {
         h->gso_type = GSO_TCPV4;
-        h->gso_size = (u16)(n->dev.mtu - 40);
         h->hdr_len = (u16)(l4 + (f[l4 + 12] >> 4) * 4u);
+        h->gso_size = (u16)(n->dev.mtu + 14 - h->hdr_len);
     }
 }
 

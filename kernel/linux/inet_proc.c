@@ -186,6 +186,7 @@ static void show_sockstat(struct seqbuf *s)
 
 static void show_somaxconn(struct seqbuf *s) { seq_printf(s, "4096\n"); }
 static void show_port_range(struct seqbuf *s) { seq_printf(s, "32768\t60999\n"); }
+static void show_one(struct seqbuf *s) { seq_printf(s, "1\n"); }
 static void show_buffer_max(struct seqbuf *s) { seq_printf(s, "212992\n"); }
 
 void inet_proc_init(void)
@@ -195,6 +196,8 @@ void inet_proc_init(void)
         { "/proc/net/raw", show_raw }, { "/proc/net/raw6", show_raw6 }, { "/proc/net/arp", show_arp },
         { "/proc/net/route", show_route }, { "/proc/net/if_inet6", show_if_inet6 }, { "/proc/net/sockstat", show_sockstat },
         { "/proc/sys/net/core/somaxconn", show_somaxconn }, { "/proc/sys/net/ipv4/ip_local_port_range", show_port_range },
+        { "/proc/sys/net/ipv4/tcp_timestamps", show_one }, { "/proc/sys/net/ipv4/tcp_sack", show_one },
+        { "/proc/sys/net/ipv4/tcp_window_scaling", show_one },
         { "/proc/sys/net/core/rmem_max", show_buffer_max }, { "/proc/sys/net/core/wmem_max", show_buffer_max },
     };
     net_need();                               // the files are about its interfaces

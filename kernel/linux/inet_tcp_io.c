@@ -73,7 +73,10 @@ static u32 segment_size(const struct tcp_pcb *pcb)
     return MIN((u32)pcb->mss, pcb->snd_wnd_max / 2);
 }
 
-// Appends a whole segment that is built already, as tcp_write() would, but without its copy. `p` has room for the header.
+static u16 stamps_len(const struct tcp_pcb *pcb) { return pcb->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0; }
+
+// Appends a whole segment that is built already, as tcp_write() would, but without its copy. `p` begins with room for the options and
+// has room for the header before that.
 static bool append_segment(struct tcp_pcb *pcb, struct pbuf *p, bool push)
 {
     struct tcp_seg *seg = memp_malloc(MEMP_TCP_SEG), **tail = &pcb->unsent;
@@ -81,14 +84,15 @@ static bool append_segment(struct tcp_pcb *pcb, struct pbuf *p, bool push)
         return false;
     memset(seg, 0, sizeof(*seg));
     seg->p = p;
-    seg->len = p->tot_len;
+    seg->len = (u16)(p->tot_len - stamps_len(pcb));
+    seg->flags = pcb->flags & TF_TIMESTAMP ? TF_SEG_OPTS_TS : 0;
     pbuf_add_header(p, TCP_HLEN);
     seg->tcphdr = p->payload;
     memset(seg->tcphdr, 0, TCP_HLEN);
     seg->tcphdr->src = lwip_htons(pcb->local_port);
     seg->tcphdr->dest = lwip_htons(pcb->remote_port);
     seg->tcphdr->seqno = lwip_htonl(pcb->snd_lbb);
-    TCPH_HDRLEN_FLAGS_SET(seg->tcphdr, 5, TCP_ACK | (push ? TCP_PSH : 0));
+    TCPH_HDRLEN_FLAGS_SET(seg->tcphdr, 5 + stamps_len(pcb) / 4, TCP_ACK | (push ? TCP_PSH : 0));
     while (*tail)
         tail = &(*tail)->next;
     *tail = seg;
@@ -111,16 +115,16 @@ static void drop_built(struct pbuf **p, u32 from, u32 n)
 static ssize_t send_whole(struct tcp_sock *t, struct iter *it, u32 room, bool hold)
 {
     struct pbuf *p[BATCH];
-    u32 size = t->pcb ? segment_size(t->pcb) : 0, n = 0, done = 0;
+    u32 size = t->pcb ? segment_size(t->pcb) : 0, n = 0, done = 0, skipped = t->pcb ? stamps_len(t->pcb) : 0;
     struct iter mark = *it;
     if (size < 536 || room < size || it->left < size)
         return 0;
     u32 want = MIN(MIN((u32)(MIN(it->left, (u64)room) / size), (u32)BATCH), MAX(2 * CHUNK / size, 1u));
     for (; n < want; n++) {
-        p[n] = pbuf_alloc(PBUF_TRANSPORT, (u16_t)size, PBUF_RAM);
+        p[n] = pbuf_alloc(PBUF_TRANSPORT, (u16_t)(size + skipped), PBUF_RAM);
         if (!p[n])
             break;
-        if (iter_get(it, p[n]->payload, size) < size) {
+        if (iter_get(it, (u8 *)p[n]->payload + skipped, size) < size) {
             pbuf_free(p[n]);
             break;
         }

@@ -237,14 +237,14 @@ static void fill_info(const struct tcp_sock *t, struct info *i)
     u32 mss = t->real_mss ? t->real_mss : MAX(p->mss, 1);
     i->retransmits = p->nrtx;
     i->probes = p->persist_probe;
-    i->options = (p->flags & TF_WND_SCALE ? 4 : 0) | (p->flags & TF_SACK ? 2 : 0);
+    i->options = (p->flags & TF_TIMESTAMP ? 1 : 0) | (p->flags & TF_WND_SCALE ? 4 : 0) | (p->flags & TF_SACK ? 2 : 0);
     i->wscale = (u8)((p->rcv_scale << 4) | p->snd_scale);
     i->rto = (u32)p->rto * TCP_SLOW_INTERVAL * 1000;
     i->ato = TCP_TMR_INTERVAL * 1000;
     i->snd_mss = i->rcv_mss = i->advmss = mss;
     for (const struct tcp_seg *s = p->unacked; s; s = s->next)
         i->unacked++;
-    i->pmtu = mss + 40;
+    i->pmtu = mss + (IP_IS_V4_VAL(p->remote_ip) ? 40 : 60) + (p->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0);
     i->ca_state = p->flags & TF_RTO ? 4 : p->flags & TF_INFR ? 3 : p->net.sacked ? 1 : 0;     // Loss, Recovery, Disorder, Open
     i->sacked = p->net.nr_sacked;
     i->total_retrans = p->net.total_again;

@@ -79,18 +79,6 @@ u32 net_rand(void)
     return v;
 }
 
-// RFC 6528: a keyed hash of the connection's addresses plus a clock of 4 microseconds.
-u32 net_tcp_isn(const void *local, u16 lport, const void *remote, u16 rport)
-{
-    static u32 key[4];
-    if (!key[0])
-        random_bytes(key, sizeof(key));
-    u32 h = hash32(local, sizeof(ip_addr_t), key[0] | 1);
-    h = hash32(remote, sizeof(ip_addr_t), h ^ key[1]);
-    u32 ports[3] = { (u32)lport << 16 | rport, key[2], key[3] };
-    return hash32(ports, sizeof(ports), h) + (u32)(clock_mono_ns() / 4096);
-}
-
 // --- Interfaces -----------------------------------------------------------------------------------------------------------
 
 struct netdev *netdev_of(struct netif *n)

@@ -102,7 +102,7 @@ edit core/tcp_in.c 's/^      pcb->polltmr = 0;/      net_tcp_acked(pcb, acked); 
 sample='{ net_tcp_sample(pcb, net_tcp_clock() - pcb->rttest); pcb->rttest = 0; }'
 edit core/tcp_in.c "s/if (pcb->rttest && TCP_SEQ_LT(pcb->rtseq, ackno)) {/if (pcb->rttest \&\& TCP_SEQ_LT(pcb->rtseq, ackno)) $sample if (0) {/" net_tcp_sample
 edit core/tcp_out.c 's/pcb->rttest = tcp_ticks;/pcb->rttest = pcb->net.sent_us;/' 'net.sent_us'
-edit core/tcp_out.c '/^tcp_output_segment(/,/pcb->rtime < 0/ s/if (pcb->rtime < 0) {/net_tcp_sent(pcb, seg); if (pcb->rtime < 0) {/' 'net_tcp_sent(pcb, seg)'
+edit core/tcp_out.c '/^tcp_output_segment(struct tcp_seg/,/rcv_ann_right_edge =/ s/pcb->rcv_ann_right_edge = pcb->rcv_nxt/net_tcp_sent(pcb, seg); &/' 'net_tcp_sent(pcb, seg)'
 edit core/tcp_in.c 's/^      pcb->unacked = tcp_free_acked_segments(/      net_tcp_freeing(pcb); &/' 'net_tcp_freeing(pcb)'
 edit core/tcp_out.c '/^tcp_output(struct/,/^}/ s/wnd = LWIP_MIN(pcb->snd_wnd, pcb->cwnd);/wnd = LWIP_MIN(pcb->snd_wnd, net_tcp_window(pcb));/' 'net_tcp_window(pcb)'
 edit core/tcp_out.c '/^tcp_output(struct/,/^}/ s/seg = pcb->unsent;/seg = net_tcp_next(pcb, wnd);/' 'net_tcp_next(pcb, wnd)'
@@ -133,6 +133,21 @@ edit core/tcp.c 's/LWIP_MIN((TCP_WND \/ 2), pcb->mss)/LWIP_MIN((NET_TCP_WND(pcb)
 edit core/tcp.c 's/wnd_inflation >= TCP_WND_UPDATE_THRESHOLD/wnd_inflation >= LWIP_MIN(NET_TCP_WND(pcb) \/ 4, TCP_MSS * 4)/' 'NET_TCP_WND(pcb) / 4'
 edit core/tcp_in.c '/window not at default value/d; s/pcb->rcv_wnd = pcb->rcv_ann_wnd = TCP_WND;/pcb->rcv_wnd = pcb->rcv_ann_wnd = NET_TCP_WND(pcb);/' 'NET_TCP_WND(pcb)'
 edit core/tcp_in.c 's/^    npcb->netif_idx = pcb->netif_idx;/& net_tcp_passive(npcb);/' 'net_tcp_passive(npcb)'
+
+# Timestamps: net/stamps.c looks at those that come in and drops old duplicates. pcb->mss is what a segment takes besides them; other
+# options count in SYNs only, and the first SYN's.
+edit core/tcp_in.c 's/^\( *\)tcp_parseopt(pcb);/\1if (flags \& TCP_SYN) tcp_parseopt(pcb);/' 'TCP_SYN) tcp_parseopt(pcb)'
+edit core/tcp_in.c 's/^          pcb->mss = ((mss > TCP_MSS)/          if (pcb->state == SYN_SENT || !pcb->snd_queuelen) &/' '!pcb->snd_queuelen) *pcb->mss'
+edit core/tcp_in.c 's/pcb->mss = tcp_eff_send_mss(\(n*pcb\)->mss,.*/& net_tcp_agreed(\1);/' 'net_tcp_agreed(npcb)'
+edit core/tcp_out.c 's/mss_local = LWIP_MAX(mss_local, LWIP_TCP_OPT_LEN_TS + 1);/mss_local = (u16_t)(mss_local + optlen);/' 'mss_local + optlen'
+edit core/tcp_out.c '/^tcp_build_timestamp_option(/,/^}/ s/sys_now()/net_tcp_stamp_ms + pcb->net.stamp_offset/' 'pcb->net.stamp_offset'
+edit core/tcp_out.c '/^tcp_output_fill_options(/,/^}/ s/tcp_build_timestamp_option(pcb, opts);/net_tcp_clock(); &/' 'net_tcp_clock(); tcp_build'
+stamped='pcb->flags \& TF_TIMESTAMP ? TF_SEG_OPTS_TS : 0'
+for probe in tcp_keepalive tcp_zero_window_probe; do
+    edit core/tcp_out.c "/^$probe(/,/^}/ s/LWIP_TCP_OPT_LENGTH_SEGMENT(0, pcb)/LWIP_TCP_OPT_LENGTH_SEGMENT(($stamped), pcb)/" "TF_SEG_OPTS_TS : 0), pcb)"
+    edit core/tcp_out.c "/^$probe(/,/^}/ s/tcp_output_fill_options(pcb, p, 0, 0);/tcp_output_fill_options(pcb, p, $stamped, 0);/" "TF_SEG_OPTS_TS : 0, 0)"
+done
+edit core/tcp_out.c '/^tcp_zero_window_probe(/,/^}/ s/(char \*)p->payload + TCP_HLEN)/(char *)p->payload + TCP_HLEN + optlen)/' 'TCP_HLEN + optlen)'
 
 # TCP never sends more than the interface takes, except where the device cuts segments itself: nothing to fragment.
 edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->mtu \&\& (p->tot_len > netif->mtu) \&\& proto != IP_PROTO_TCP)/' 'proto != IP_PROTO_TCP)'

@@ -142,7 +142,7 @@ static void evict_half_open(struct tcp_pcb_listen *l)
         tcp_abandon(oldest, 0);
 }
 
-static void options(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest)
+static bool options(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest, u32 data)
 {
     u8 all[40];
     const u8 *first = (const u8 *)(hdr + 1);
@@ -151,7 +151,11 @@ static void options(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32
         memcpy(all + len1, rest, len - len1);
         first = all;
     }
-    recovery_input(pcb, first, len, hdr->ackno);          // lwIP has brought the header's fields into host order
+    if (!stamps_input(pcb, hdr, first, len, data))        // lwIP has brought the header's fields into host order
+        return false;
+    if (len != 12 && (TCPH_FLAGS(hdr) & TCP_ACK))         // 12: timestamps, and nothing else fits
+        recovery_input(pcb, first, len, hdr->ackno);
+    return true;
 }
 
 void net_tcp_passive(struct tcp_pcb *pcb)
@@ -164,17 +168,17 @@ void net_tcp_passive(struct tcp_pcb *pcb)
 int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest, u32 data)
 {
     if (likely(pcb->state != LISTEN)) {
+        if (!options(pcb, hdr, len, len1, rest, data))
+            return ERR_VAL;
         if (unlikely(data && (pcb->ooseq || TCP_SEQ_LT(hdr->seqno, pcb->rcv_nxt))))
             sack_received(pcb, hdr->seqno, data);
-        if (len && (TCPH_FLAGS(hdr) & TCP_ACK))
-            options(pcb, hdr, len, len1, rest);
         if ((TCPH_FLAGS(hdr) & TCP_URG) && hdr->urgp && pcb->state >= ESTABLISHED && pcb->state < TIME_WAIT && inet_tcp_urgent)
             inet_tcp_urgent(pcb->callback_arg, hdr->seqno + lwip_ntohs(hdr->urgp) - 1);
         return ERR_OK;
     }
     struct tcp_pcb_listen *l = (struct tcp_pcb_listen *)pcb;
     if (inet_syn_allowed && !inet_syn_allowed(l->callback_arg))
-        return ERR_MEM;
+        return ERR_MEM;                       // linux/inet_tcp_listen.c counts it
     if (l->accepts_pending >= l->backlog)
         evict_half_open(l);
     return ERR_OK;

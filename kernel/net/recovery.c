@@ -10,6 +10,8 @@
 #define DUPTHRESH 3
 #define BUSY_US 1000u               // the device still reads what is to be sent again
 
+struct net_tcp_counts net_tcp_counts;
+
 // --- Sending again ----------------------------------------------------------------------------------------------------------
 
 // Moves *link from unacked to its place in unsent, from where tcp_output() takes it. False: the device still has it.
@@ -31,6 +33,7 @@ static bool send_again(struct tcp_pcb *pcb, struct tcp_seg **link)
     pcb->rttest = 0;                          // Karn: its acknowledgment would measure nothing
     pcb->net.undo_bytes += seg_len(s);
     pcb->net.total_again++;
+    net_tcp_counts.again++;
     return true;
 }
 
@@ -140,6 +143,7 @@ static u32 in_use(const struct tcp_pcb *pcb)
 static void enter(struct tcp_pcb *pcb)
 {
     struct net_tcp *r = &pcb->net;
+    net_tcp_counts.recoveries++;
     r->recover = pcb->snd_nxt;
     r->prior_cwnd = pcb->cwnd;
     r->prior_ssthresh = pcb->ssthresh;
@@ -171,6 +175,7 @@ static void undo(struct tcp_pcb *pcb)
     pcb->ssthresh = MAX(pcb->ssthresh, r->prior_ssthresh);
     r->prior_cwnd = 0;
     rack_needless(pcb);
+    net_tcp_counts.undone++;
     cubic_restart(pcb);
 }
 
@@ -258,9 +263,9 @@ void recovery_shorten(struct tcp_pcb *pcb, u32 mss)
 // Of every segment that comes in with options, before lwIP processes it.
 void recovery_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno)
 {
-    u32 twice, now = net_tcp_clock();
     if (!(pcb->flags & TF_SACK) || pcb->state < ESTABLISHED || !TCP_SEQ_BETWEEN(ackno, pcb->lastack, pcb->snd_nxt))
         return;
+    u32 twice, now = net_tcp_clock();
     u32 fresh = sack_input(pcb, options, len, ackno, now, &twice);
     if (twice)
         duplicate(pcb, twice);
@@ -286,6 +291,8 @@ void net_tcp_freeing(struct tcp_pcb *pcb)
 {
     struct net_tcp *r = &pcb->net;
     const struct tcp_seg *head = pcb->unacked;
+    if (unlikely(head && (head->flags & NET_SEG_AGAIN)))
+        stamps_measure(pcb);
     if (pcb->cwnd < pcb->ssthresh && head && !(head->flags & NET_SEG_AGAIN))
         cubic_slow_start(pcb, net_tcp_clock() - head->sent_us);
     if (likely(!tcp_missing(pcb)))
@@ -361,6 +368,7 @@ void recovery_timed_out(struct tcp_pcb *pcb)
     struct net_tcp *r = &pcb->net;
     if (pcb->nrtx >= tries(pcb) || seg_busy(pcb->unacked))
         return;
+    net_tcp_counts.timeouts++;
     if (pcb->nrtx > 0 || (pcb->unacked->flags & NET_SEG_SACKED))
         sack_forget(pcb);
     if (pcb->nrtx == 0)                       // RFC 5681, section 3.1: once, however often it is sent
@@ -398,6 +406,7 @@ void recovery_probe(struct tcp_pcb *pcb)
     bool open = !tcp_missing(pcb), in_recovery = pcb->flags & TF_INFR;
     struct tcp_seg **link = open ? last_link(pcb) : &pcb->unacked;
     r->probed++;
+    net_tcp_counts.probes++;
     if (!send_again(pcb, link))
         return;
     if (open) {

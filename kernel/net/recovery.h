@@ -24,6 +24,11 @@ void sack_batch(bool begins);
 void sack_gone(const struct tcp_pcb *pcb);
 bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at); // false: no memory, or the device still reads it
 
+// net/stamps.c
+const u8 *tcp_option(const u8 *options, u32 len, u8 kind);     // where it begins, all of it within `len`; NULL: there is none
+bool stamps_input(struct tcp_pcb *pcb, const struct tcp_hdr *h, const u8 *options, u32 len, u32 data);
+void stamps_measure(struct tcp_pcb *pcb);
+
 // net/rack.c: what is lost, by time (RFC 8985)
 void rack_delivered(struct tcp_pcb *pcb, const struct tcp_seg *s, u32 now);
 void rack_detect(struct tcp_pcb *pcb, u32 now);                 // marks NET_SEG_LOST

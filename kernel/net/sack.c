@@ -7,7 +7,7 @@
 #include "lib.h"
 #include "recovery.h"
 
-enum { OPT_END = 0, OPT_NOP = 1, OPT_SACK = 5 };
+#define OPT_SACK 5
 #define MAX_BLOCKS 4
 
 struct block {
@@ -17,46 +17,34 @@ struct block {
 static u32 load_be32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
 
 // The number of blocks in the options.
-static u32 parse(const u8 *o, u32 len, struct block *b)
+static u32 parse(const u8 *options, u32 len, struct block *b)
 {
-    for (u32 at = 0; at < len && o[at] != OPT_END;) {
-        if (o[at] == OPT_NOP) {
-            at++;
-            continue;
-        }
-        if (at + 2 > len || o[at + 1] < 2 || at + o[at + 1] > len)
-            return 0;
-        if (o[at] == OPT_SACK) {
-            u32 n = MIN((o[at + 1] - 2u) / 8, (u32)MAX_BLOCKS);
-            for (u32 i = 0; i < n; i++)
-                b[i] = (struct block){ load_be32(o + at + 2 + 8 * i), load_be32(o + at + 6 + 8 * i) };
-            return n;
-        }
-        at += o[at + 1];
-    }
-    return 0;
+    const u8 *o = tcp_option(options, len, OPT_SACK);
+    u32 n = o ? MIN((o[1] - 2u) / 8, (u32)MAX_BLOCKS) : 0;
+    for (u32 i = 0; i < n; i++)
+        b[i] = (struct block){ load_be32(o + 2 + 8 * i), load_be32(o + 6 + 8 * i) };
+    return n;
 }
 
 // Parts a long segment (one that the device cuts), so that what the peer holds and what it lacks are segments of their own.
 bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at)
 {
-    if (at == 0 || at >= s->len || seg_busy(s) || TCPH_HDRLEN_BYTES(s->tcphdr) != TCP_HLEN)
+    if (at == 0 || at >= s->len || seg_busy(s))
         return false;
-    u32 rest = s->len - at, start = (u32)((u8 *)(s->tcphdr + 1) - (u8 *)s->p->payload);
-    struct pbuf *p = pbuf_alloc(PBUF_TRANSPORT, (u16_t)rest, PBUF_RAM);
+    u32 head = TCPH_HDRLEN_BYTES(s->tcphdr), rest = s->len - at, start = (u32)((u8 *)s->tcphdr + head - (u8 *)s->p->payload);
+    struct pbuf *p = pbuf_alloc(PBUF_IP, (u16_t)(head + rest), PBUF_RAM);
     struct tcp_seg *n = p ? memp_malloc(MEMP_TCP_SEG) : NULL;
     if (!n) {
         if (p)
             pbuf_free(p);
         return false;
     }
-    pbuf_copy_partial(s->p, p->payload, (u16_t)rest, (u16_t)(start + at));
-    pbuf_add_header(p, TCP_HLEN);
+    pbuf_copy_partial(s->p, (u8 *)p->payload + head, (u16_t)rest, (u16_t)(start + at));
     *n = *s;
     n->p = p;
     n->len = (u16_t)rest;
     n->tcphdr = p->payload;
-    memcpy(n->tcphdr, s->tcphdr, TCP_HLEN);
+    memcpy(n->tcphdr, s->tcphdr, head);
     n->tcphdr->seqno = lwip_htonl(seg_seq(s) + at);
     pcb->snd_queuelen = (u16_t)(pcb->snd_queuelen + 1 - pbuf_clen(s->p));
     pbuf_realloc(s->p, (u16_t)(start + at));
@@ -74,14 +62,14 @@ void sack_trim(struct tcp_pcb *pcb, struct tcp_seg *s)
 {
     if (!s || !TCP_SEQ_LT(seg_seq(s), pcb->lastack))
         return;
-    u32 n = pcb->lastack - seg_seq(s), skip = (u32)((u8 *)(s->tcphdr + 1) - (u8 *)s->p->payload) + n;
-    if (n >= s->len || skip > s->p->len || seg_busy(s) || TCPH_HDRLEN_BYTES(s->tcphdr) != TCP_HLEN)
+    u32 n = pcb->lastack - seg_seq(s), head = TCPH_HDRLEN_BYTES(s->tcphdr);
+    u32 skip = (u32)((u8 *)s->tcphdr - (u8 *)s->p->payload) + n;      // as far moves the header
+    if (n >= s->len || skip + head > s->p->len || seg_busy(s))
         return;
     struct tcp_hdr *old = s->tcphdr;
     pbuf_remove_header(s->p, skip);
-    pbuf_add_header(s->p, TCP_HLEN);
     s->tcphdr = s->p->payload;
-    memmove(s->tcphdr, old, TCP_HLEN);
+    memmove(s->tcphdr, old, head);
     s->tcphdr->seqno = lwip_htonl(pcb->lastack);
     s->len = (u16_t)(s->len - n);
     if (s->flags & NET_SEG_LOST)

@@ -27,7 +27,12 @@ u32 tcp_wire_mss(const struct tcp_pcb *pcb)
 }
 
 // It wraps every 71 minutes, first 20 seconds after boot: as Linux's INITIAL_JIFFIES, so that every longer run meets it.
-u32 net_tcp_clock(void) { return (u32)(clock_mono_ns() / 1000 - 20000000) | 1; }
+u32 net_tcp_clock(void)
+{
+    u64 ns = clock_mono_ns();
+    net_tcp_stamp_ms = (u32)(ns / 1000000);
+    return (u32)(ns / 1000 - 20000000) | 1;
+}
 
 void net_tcp_sample(struct tcp_pcb *pcb, u32 us)
 {

@@ -250,8 +250,8 @@ def wrk(port: str, connections: int) -> Callable[[Guest, float], dict[str, float
         if "Socket errors" in text or "Non-2xx" in text:
             raise RuntimeError(text)
         rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-        tail = re.search(r"99%\s+(\S+)", text)
-        middle = re.search(r"50%\s+(\S+)", text)
+        tail = re.search(r"^ +99%\s+(\S+)", text, re.MULTILINE)      # not "97.50%" of the table above
+        middle = re.search(r"^ +50%\s+(\S+)", text, re.MULTILINE)
         assert rate and tail and middle, text
         return {"per second": float(rate[1]), "p50 ms": milliseconds(middle[1]), "p99 ms": milliseconds(tail[1])}
     return row

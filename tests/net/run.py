@@ -25,7 +25,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import stamps
 import wire
+from stamps import checksum
 from wire import GUEST, HOST, Weather, tether
 
 HERE = Path(__file__).resolve().parent
@@ -246,19 +248,16 @@ def reset_storm(line: wire.Wire) -> None:
     fetch()
 
 
-def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-
 def syn(source: str, port: int, seq: int) -> bytes:
     """An IPv4 packet with a TCP SYN for the HTTP port."""
     addresses = socket.inet_aton(source) + socket.inet_aton(GUEST)
     tcp = struct.pack("!HHIIBBHHH", port, HTTP, seq, 0, 0x50, 2, 1024, 0, 0)
     tcp = tcp[:16] + struct.pack("!H", checksum(addresses + struct.pack("!HH", 6, len(tcp)) + tcp)) + tcp[18:]
     return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0) + addresses + tcp
+
+
+for body in (stamps.stamps_agreed, stamps.stamps_refused, stamps.old_duplicates):
+    test(body)
 
 
 @test

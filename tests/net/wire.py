@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class Wire:
         self.udp.setblocking(False)
         self.late: list[tuple[float, int, bool, bytes]] = []
         self.count = 0
+        self.watch: Callable[[bool, bytes], None] | None = None       # is shown what comes in, whatever happens to it
         self.busy_until = [0.0, 0.0]
         threading.Thread(target=self.run, daemon=True).start()
 
@@ -99,7 +101,9 @@ class Wire:
         return port in struct.unpack_from("!HH", frame, at)
 
     def carry(self, to_guest: bool, frame: bytes) -> None:
-        weather = self.weather
+        weather, watch = self.weather, self.watch
+        if watch:
+            watch(to_guest, frame)
         if self.random.random() < weather.loss or self.muted(frame):
             return
         if self.random.random() < weather.corrupt and len(frame) > 60:

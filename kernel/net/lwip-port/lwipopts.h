@@ -91,7 +91,7 @@ extern u32 net_tcp_wnd, net_tcp_sndbuf;
 #define TCP_OOSEQ_MAX_PBUFS 0
 #define LWIP_TCP_SACK_OUT 1
 #define LWIP_TCP_MAX_SACK_NUM 4
-#define LWIP_TCP_TIMESTAMPS 0
+#define LWIP_TCP_TIMESTAMPS 1
 #define LWIP_TCP_KEEPALIVE 1
 #define TCP_LISTEN_BACKLOG 1
 #define TCP_DEFAULT_LISTEN_BACKLOG 255
@@ -128,8 +128,8 @@ struct pbuf;
 struct netif;
 struct tcp_hdr;
 struct tcp_pcb;
-u32 net_tcp_isn(const void *local, u16 lport, const void *remote, u16 rport);
-#define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_tcp_isn(lip, lport, rip, rport)
+u32 net_tcp_start(struct tcp_pcb *pcb);
+#define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_tcp_start(pcb)
 int net_hook_ip4(struct pbuf *p, struct netif *n);
 #define LWIP_HOOK_IP4_INPUT(p, n) net_hook_ip4(p, n)
 int net_hook_ip6(struct pbuf *p, struct netif *n);

@@ -41,6 +41,8 @@ struct net_tcp {
     u32 total_again;            // segments sent again, ever
     u32 wnd_max;                // receive window at most (SO_RCVBUF, TCP_WINDOW_CLAMP); 0: the default
     u32 twice_left, twice_right;        // what the peer sent twice, to be reported; equal: nothing
+    u32 stamp_offset;           // what is added to the clock of our timestamps
+    u32 echo;                   // of the segment that is being looked at: the timestamp of ours that it answers; 0: none
     u16 wire_mss;               // where the device cuts segments: their size on the wire; else 0
     u8 syn_retries;             // TCP_SYNCNT; 0: the default
     u8 dupthresh;               // segments that overtook another, at least three; 0: none did
@@ -49,9 +51,20 @@ struct net_tcp {
     struct net_cubic cubic;
 };
 
+// What /proc/net tells of TCP that lwIP does not count itself (linux/inet_mib.c).
+struct net_tcp_counts {
+    u32 paws;                   // old duplicates by their timestamps
+    u32 again;                  // segments sent again
+    u32 timeouts, recoveries, undone, probes;
+    u32 overflows, drops;       // listeners without room
+};
+extern struct net_tcp_counts net_tcp_counts;
+
 // Called from the places that fetch-lwip.sh edits.
 struct tcp_seg;
 u32 net_tcp_clock(void);                            // microseconds, never 0
+extern u32 net_tcp_stamp_ms;                        // when that was, in milliseconds
+void net_tcp_agreed(struct tcp_pcb *pcb);           // on options; pcb->mss is what a packet takes without them
 void net_tcp_sample(struct tcp_pcb *pcb, u32 us);   // a round trip was measured
 int net_tcp_rto(struct tcp_pcb *pcb);               // the time-out, in TCP_SLOW_INTERVALs
 int net_tcp_backoff(struct tcp_pcb *pcb);           // the same after pcb->nrtx time-outs

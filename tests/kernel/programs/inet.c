@@ -167,6 +167,11 @@ static void tcp_details(void)
     getsockopt(client, IPPROTO_TCP, TCP_INFO, &info, &length);
     V(info.tcpi_state);
     V(info.tcpi_snd_mss > 500);
+    V(info.tcpi_options & (TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE));
+    int sysctl = open("/proc/sys/net/ipv4/tcp_timestamps", O_RDONLY);
+    T(read(sysctl, buffer, 2));
+    V(buffer[0]);
+    close(sysctl);
     T(setsockopt(client, IPPROTO_TCP, TCP_CORK, &one, sizeof one));
     T(write(client, "cor", 3));
     T(write(client, "ked", 3));
