@@ -340,17 +340,7 @@ int ext2_setattr(struct inode *i, const struct setattr *a)
         if (err)
             return err;
     }
-    if (a->valid & ATTR_MODE)
-        i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
-    if (a->valid & ATTR_UID)
-        i->uid = a->uid;
-    if (a->valid & ATTR_GID)
-        i->gid = a->gid;
-    if (a->valid & ATTR_ATIME)
-        i->atime = a->atime;
-    if (a->valid & ATTR_MTIME)
-        i->mtime = a->mtime;
-    i->ctime = fs_now();
+    inode_take(i, a);
     inode_mark_dirty(i, I_DIRTY_META);
     return 0;
 }

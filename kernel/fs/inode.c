@@ -30,6 +30,21 @@ struct timespec_k fs_now(void)
     return (struct timespec_k){ (i64)(ns / NSEC_PER_SEC), (i64)(ns % NSEC_PER_SEC) };
 }
 
+void inode_take(struct inode *i, const struct setattr *a)
+{
+    if (a->valid & ATTR_MODE)
+        i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
+    if (a->valid & ATTR_UID)
+        i->uid = a->uid;
+    if (a->valid & ATTR_GID)
+        i->gid = a->gid;
+    if (a->valid & ATTR_ATIME)
+        i->atime = a->atime;
+    if (a->valid & ATTR_MTIME)
+        i->mtime = a->mtime;
+    i->ctime = fs_now();
+}
+
 u64 sb_new_dev(void)
 {
     static u32 next = 20;

@@ -138,17 +138,7 @@ int tmpfs_setattr(struct inode *i, const struct setattr *a)
             return -EFBIG;
         truncate(i, a->size);
     }
-    if (a->valid & ATTR_MODE)
-        i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
-    if (a->valid & ATTR_UID)
-        i->uid = a->uid;
-    if (a->valid & ATTR_GID)
-        i->gid = a->gid;
-    if (a->valid & ATTR_ATIME)
-        i->atime = a->atime;
-    if (a->valid & ATTR_MTIME)
-        i->mtime = a->mtime;
-    i->ctime = fs_now();
+    inode_take(i, a);
     return 0;
 }
 

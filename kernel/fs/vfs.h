@@ -64,6 +64,7 @@ int sb_write_inodes(struct superblock *sb, int (*fn)(struct inode *i));
 struct inode *sb_next_dirty(struct superblock *sb, unsigned *left);          // *left ~0 at the first call
 struct inode *icache_peek(struct superblock *sb, u64 ino, bool *going);      // as icache_find, without waiting
 struct timespec_k fs_now(void);
+void inode_take(struct inode *i, const struct setattr *a);     // all but the size; the time of the change becomes now
 int inode_permission(const struct inode *i, u32 mask);       // against fsuid, fsgid, capabilities
 void inode_fill_stat(struct inode *i, struct kstat *st);
 int inode_getattr(struct inode *i, struct kstat *st);
