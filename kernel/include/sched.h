@@ -95,7 +95,6 @@ enum { POLICY_OTHER = 0, POLICY_FIFO = 1, POLICY_RR = 2, POLICY_BATCH = 3, POLIC
 #define RR_SLICE_NS (100 * 1000000ull)
 static inline bool policy_realtime(u32 policy) { return policy == POLICY_FIFO || policy == POLICY_RR; }
 
-#define NR_CPUS 1
 extern struct cpu cpus[NR_CPUS];        // sched/thread.c; arch points each CPU's GS base at its own before anything else runs
 
 // With one CPU its place is known when the kernel is linked; GS points there too, for entry.S.
