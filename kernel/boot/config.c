@@ -10,11 +10,17 @@ struct boot_config boot_config;
 
 static bool args_from_file, unknown_named;
 
+static char home[] = "HOME=/", term[] = "TERM=linux", path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+static char *default_env[] = { home, term, path, NULL };
+
 static void add(struct strings *l, const char *s)
 {
-    char **v = krealloc(l->v, (l->n + 2) * sizeof(char *));
+    bool fixed = l->v == default_env;
+    char **v = krealloc(fixed ? NULL : l->v, (l->n + 2) * sizeof(char *));
     if (!v)
         return;
+    if (fixed)
+        memcpy(v, default_env, sizeof(default_env));
     l->v = v;
     v[l->n++] = (char *)s;
     v[l->n] = NULL;
@@ -32,8 +38,9 @@ static void add_env(const char *s)
     add(&boot_config.env, s);
 }
 
-static void set_user(char *v)
+static void set_user(void *to, char *v)
 {
+    (void)to;
     char *colon = strchr(v, ':');
     u64 uid, gid;
     if (colon)
@@ -47,8 +54,9 @@ static void set_user(char *v)
 }
 
 // SIZE@ADDR:IRQ, the size with K, as Linux's virtio_mmio.device parameter.
-static void set_mmio(char *v)
+static void set_mmio(void *to, char *v)
 {
+    (void)to;
     char *at = strchr(v, '@'), *colon = at ? strchr(at, ':') : NULL;
     u64 size, addr, irq;
     if (!colon || boot_config.nr_mmio == ARRAY_SIZE(boot_config.mmio))
@@ -69,88 +77,68 @@ static void set_mmio(char *v)
     boot_config.mmio[i].irq = (u32)irq;
 }
 
-static void set_loglevel(const char *v)
+static void set_loglevel(void *to, char *v)
 {
     u64 n;
+    (void)to;
     if (parse_u64(v, 10, &n) && n <= 8)
         console_loglevel = (int)n;
 }
 
-struct list_key {
-    const char *key;
-    struct strings *list;
-};
+static void set_list(void *to, char *v) { add(to, v); }
+static void set_string(void *to, char *v) { *(char **)to = v; }     // Linux takes several console= words; the last is /dev/console
 
-static const struct list_key list_keys[] = {
-    { "ip", &boot_config.ip }, { "dns", &boot_config.dns }, { "search", &boot_config.search }, { "host", &boot_config.host },
-    { "uni.mount", &boot_config.mount }, { "uni.file", &boot_config.file }, { "uni.rlimit", &boot_config.rlimit },
-};
-
-struct string_key {
-    const char *key;
-    const char **value;
-};
-
-static const struct string_key string_keys[] = {
-    { "init", &boot_config.init }, { "arg0", &boot_config.arg0 }, { "cwd", &boot_config.cwd }, { "hostname", &boot_config.hostname },
-    { "root", &boot_config.root }, { "console", &boot_config.console },
-};
-
-// Known to Linux, without meaning here.
-static const char *const ignored[] = { "rootfstype", "panic", "reboot", "nokaslr", "BOOT_IMAGE", "rootwait", "rootflags",
-                                       "earlyprintk", "tsc", "noapic", "nomodule", "pci", "i8042.noaux", "i8042.nokbd", "acpi" };
-
-static bool is_ignored(const char *key)
+static void set_true(void *to, char *v)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
-        if (!strcmp(key, ignored[i]))
-            return true;
-    return false;
+    (void)v;
+    *(bool *)to = true;
 }
 
-static bool set_flag(const char *key, const char *v)
+static void set_false(void *to, char *v)
 {
-    bool on = !*v || !strcmp(v, "1");
-    if (!strcmp(key, "rw") || !strcmp(key, "ro"))
-        boot_config.root_ro = key[1] == 'o';
-    else if (!strcmp(key, "quiet"))
-        console_loglevel = LOG_NOTICE;
-    else if (!strcmp(key, "noaslr"))
-        boot_config.aslr = false;
-    else if (!strcmp(key, "uni.tty"))
-        boot_config.tty = on;
-    else
-        return false;
-    return true;
+    (void)v;
+    *(bool *)to = false;
 }
+
+static void set_switch(void *to, char *v) { *(bool *)to = !*v || !strcmp(v, "1"); }
+
+static void set_quiet(void *to, char *v)
+{
+    (void)to, (void)v;
+    console_loglevel = LOG_NOTICE;
+}
+
+static void set_trace(void *to, char *v) { *(bool *)to = !strcmp(v, "syscalls"); }
+
+// One table and one loop: every comparison that stands in the code by itself would be translated by itself.
+static const struct key {
+    const char *name;
+    void (*set)(void *to, char *v);     // NULL: known to Linux, without meaning here
+    void *to;
+} keys[] = {
+    { "virtio_mmio.device", set_mmio, NULL }, { "root", set_string, &boot_config.root }, { "console", set_string, &boot_config.console },
+    { "init", set_string, &boot_config.init }, { "arg0", set_string, &boot_config.arg0 }, { "cwd", set_string, &boot_config.cwd },
+    { "hostname", set_string, &boot_config.hostname }, { "ip", set_list, &boot_config.ip }, { "dns", set_list, &boot_config.dns },
+    { "search", set_list, &boot_config.search }, { "host", set_list, &boot_config.host }, { "uni.mount", set_list, &boot_config.mount },
+    { "uni.file", set_list, &boot_config.file }, { "uni.rlimit", set_list, &boot_config.rlimit }, { "user", set_user, NULL },
+    { "ro", set_true, &boot_config.root_ro }, { "rw", set_false, &boot_config.root_ro }, { "quiet", set_quiet, NULL },
+    { "noaslr", set_false, &boot_config.aslr }, { "uni.tty", set_switch, &boot_config.tty }, { "loglevel", set_loglevel, NULL },
+    { "uni.trace", set_trace, &boot_config.trace_syscalls },
+    { "rootfstype", NULL, NULL }, { "panic", NULL, NULL }, { "reboot", NULL, NULL }, { "nokaslr", NULL, NULL }, { "BOOT_IMAGE", NULL, NULL },
+    { "rootwait", NULL, NULL }, { "rootflags", NULL, NULL }, { "earlyprintk", NULL, NULL }, { "tsc", NULL, NULL }, { "noapic", NULL, NULL },
+    { "nomodule", NULL, NULL }, { "pci", NULL, NULL }, { "i8042.noaux", NULL, NULL }, { "i8042.nokbd", NULL, NULL }, { "acpi", NULL, NULL },
+};
 
 // True when the key is one of ours. `v` lives for ever.
-static bool set(const char *key, char *v)
+static bool set(const char *name, char *v)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(list_keys); i++)
-        if (!strcmp(key, list_keys[i].key)) {
-            add(list_keys[i].list, v);
+    for (const struct key *k = keys; k < keys + ARRAY_SIZE(keys); k++)
+        if (!strcmp(name, k->name)) {
+            if (k->set)
+                k->set(k->to, v);
             return true;
         }
-    for (size_t i = 0; i < ARRAY_SIZE(string_keys); i++)
-        if (!strcmp(key, string_keys[i].key)) {
-            // Linux takes several console= words; the last is /dev/console.
-            *string_keys[i].value = v;
-            return true;
-        }
-    if (set_flag(key, v) || is_ignored(key))
-        return true;
-    if (!strcmp(key, "user"))
-        set_user(v);
-    else if (!strcmp(key, "virtio_mmio.device"))
-        set_mmio(v);
-    else if (!strcmp(key, "loglevel"))
-        set_loglevel(v);
-    else if (!strcmp(key, "uni.trace"))
-        boot_config.trace_syscalls = !strcmp(v, "syscalls");
-    else
-        return false;
-    return true;
+    return false;
 }
 
 // Cuts the next word off *line, taking quotes away in place; NULL at the end. `"a b"` and `key="a b"` are one word each.
@@ -177,6 +165,8 @@ static char *next_word(char **line)
 void config_cmdline(char *line)
 {
     static char empty[1];
+    boot_config.env = (struct strings){ default_env, ARRAY_SIZE(default_env) - 1 };
+    boot_config.cwd = "/";
     boot_config.aslr = true;
     boot_config.root_ro = true;         // Linux's default; the engine says rw
     bool args = false;
@@ -240,15 +230,6 @@ void config_records(char *data, size_t n)
     }
 }
 
-static bool has_env(const char *name)
-{
-    size_t n = strlen(name);
-    for (u32 i = 0; i < boot_config.env.n; i++)
-        if (!strncmp(boot_config.env.v[i], name, n) && boot_config.env.v[i][n] == '=')
-            return true;
-    return false;
-}
-
 // The host field of ip=CLIENT:SERVER:GW:MASK:HOST:DEV:AUTOCONF, the brackets of an IPv6 address skipped. NULL when empty.
 static const char *host_of_ip(const char *ip)
 {
@@ -275,15 +256,6 @@ static const char *host_of_ip(const char *ip)
 
 void config_finish(void)
 {
-    static char home[] = "HOME=/", term[] = "TERM=linux", path[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    if (!has_env("HOME"))
-        add(&boot_config.env, home);
-    if (!has_env("TERM"))
-        add(&boot_config.env, term);
-    if (!has_env("PATH"))
-        add(&boot_config.env, path);
-    if (!boot_config.cwd)
-        boot_config.cwd = "/";
     for (u32 i = 0; i < boot_config.ip.n && !boot_config.hostname; i++)
         boot_config.hostname = host_of_ip(boot_config.ip.v[i]);
     if (!boot_config.hostname)

@@ -138,5 +138,5 @@ void rtc_start(void)
     if (!present || irq_register(RTC_GSI, false, edge_interrupt, NULL))
         return;
     // Not at once: the program shall start first.
-    timer_arm(&next_edge, clock_mono_ns() + NSEC_PER_SEC / 20);
+    timer_arm(&next_edge, clock_mono_ns() + NSEC_PER_SEC / 4);
 }

@@ -172,16 +172,17 @@ static int mount_root(void)
     return mount_at(NULL, sb, sb->root, false);
 }
 
-static int mount_dev(void)
+// The mounts that are always there: what they are needs no words, and whoever mounts nothing else needs no code that reads any.
+static int mount_first(const char *path, struct superblock *sb, u32 flags)
 {
-    struct superblock *sb = tmpfs_mount("devtmpfs", 0, 0755);
-    struct path *p = place("/dev");
-    if (is_err(p) || !sb)
-        return sb ? (int)ptr_err(p) : -ENOMEM;
-    int err = mount_at(p, sb, sb->root, false);
-    path_put(p);
-    if (!err)
-        devfs_populate(sb);
+    struct path *p = sb ? place(path) : err_ptr(-ENOMEM);
+    int err = is_err(p) ? (int)ptr_err(p) : mount_at(p, sb, sb->root, false);
+    if (!is_err(p))
+        path_put(p);
+    if (err)
+        printk(LOG_ERR, "fs: cannot mount %s (error %d)\n", path, -err);
+    else
+        sb->mount_flags = flags;
     return err;
 }
 
@@ -314,16 +315,18 @@ int vfs_init(void)
     if (!overlay)
         return -ENOMEM;
     memdev_init();
-    err = mount_dev();
+    struct superblock *dev = tmpfs_mount("devtmpfs", 0, 0755);
+    err = mount_first("/dev", dev, 0);
     if (err)
         return err;
-    mount_on("/proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    mount_on("/sys", "sysfs", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-    mount_on("/tmp", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
+    devfs_populate(dev);
+    mount_first("/proc", procfs_mount(), MS_NOSUID | MS_NODEV | MS_NOEXEC);
+    mount_first("/sys", sysfs_mount(), MS_NOSUID | MS_NODEV | MS_NOEXEC);
+    mount_first("/tmp", tmpfs_mount("tmpfs", 0, 01777), MS_NOSUID | MS_NODEV);
     struct run_dirs *dirs = run_dirs_keep();
-    mount_on("/run", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+    mount_first("/run", tmpfs_mount("tmpfs", 0, 0755), MS_NOSUID | MS_NODEV);
     run_dirs_make(dirs);
-    mount_on("/dev/shm", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, NULL);
+    mount_first("/dev/shm", tmpfs_mount("tmpfs", 0, 01777), MS_NOSUID | MS_NODEV);
     etc_files();
     for (u32 n = 0; n < boot_config.mount.n; n++)
         mount_configured(boot_config.mount.v[n]);

@@ -49,8 +49,8 @@ struct process {
     size_t cmdline_len;
     char *environ;
     size_t environ_len;
-    u64 *auxv;                  // pairs, ended by AT_NULL
-    u32 auxv_len;               // bytes
+    char *auxv;                 // pairs of u64, ended by AT_NULL
+    size_t auxv_len;
     struct rlimit_k rlim[RLIM_NR];
     spinlock_t sig_lock;        // actions, shared pending, every thread's pending and mask
     struct sigaction_k actions[64];

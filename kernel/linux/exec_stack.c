@@ -13,7 +13,6 @@
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51           // asm/auxvec.h, Linux 5.14
 #endif
-#define AUX_MAX 24
 #define STACK_DEFAULT (8ul << 20)
 #define STACK_LEAST (128ul << 10)
 #define STACK_MOST (1ul << 30)
@@ -55,39 +54,36 @@ static u32 cpuid_edx1(void)
     return d;
 }
 
+enum { AUX_NR = 21 };
+
 struct aux {
-    u64 v[AUX_MAX * 2];
-    u32 n;
+    u64 v[AUX_NR][2];
 };
 
-static void aux_add(struct aux *x, u64 key, u64 value)
-{
-    x->v[x->n++] = key;
-    x->v[x->n++] = value;
-}
-
+// What the strings' places decide comes later.
 static void fill_aux(struct aux *x, const struct elf_program *g, u64 vdso)
 {
-    if (vdso)
-        aux_add(x, AT_SYSINFO_EHDR, vdso);
-    // The smallest signal stack: the frame's fixed part, the XSAVE image and its end mark, with room to align.
-    aux_add(x, AT_MINSIGSTKSZ, ALIGN_UP(fpu_xsave_size() + 4 + 440 + 128 + 8 + 64, 16));
-    aux_add(x, AT_HWCAP, cpuid_edx1());
-    aux_add(x, AT_PAGESZ, PAGE_SIZE);
-    aux_add(x, AT_CLKTCK, 100);
-    aux_add(x, AT_PHDR, g->phdr);
-    aux_add(x, AT_PHENT, 56);
-    aux_add(x, AT_PHNUM, g->phnum);
-    aux_add(x, AT_BASE, g->interp_base);
-    aux_add(x, AT_FLAGS, 0);
-    aux_add(x, AT_ENTRY, g->program_entry);
     const struct cred *c = current_cred();
-    aux_add(x, AT_UID, c->uid);
-    aux_add(x, AT_EUID, c->euid);
-    aux_add(x, AT_GID, c->gid);
-    aux_add(x, AT_EGID, c->egid);
-    aux_add(x, AT_SECURE, g->secure);
-    aux_add(x, AT_HWCAP2, fsgsbase_enabled() ? 2 : 0);     // HWCAP2_FSGSBASE
+    *x = (struct aux){ {
+        { vdso ? AT_SYSINFO_EHDR : AT_IGNORE, vdso },
+        // The smallest signal stack: the frame's fixed part, the XSAVE image and its end mark, with room to align.
+        { AT_MINSIGSTKSZ, ALIGN_UP(fpu_xsave_size() + 4 + 440 + 128 + 8 + 64, 16) },
+        { AT_HWCAP, cpuid_edx1() },
+        { AT_PAGESZ, PAGE_SIZE }, { AT_CLKTCK, 100 },
+        { AT_PHDR, g->phdr }, { AT_PHENT, 56 }, { AT_PHNUM, g->phnum },
+        { AT_BASE, g->interp_base }, { AT_FLAGS, 0 }, { AT_ENTRY, g->program_entry },
+        { AT_UID, c->uid }, { AT_EUID, c->euid }, { AT_GID, c->gid }, { AT_EGID, c->egid },
+        { AT_SECURE, g->secure },
+        { AT_HWCAP2, fsgsbase_enabled() ? 2 : 0 },             // HWCAP2_FSGSBASE
+        { AT_RANDOM, 0 }, { AT_EXECFN, 0 }, { AT_PLATFORM, 0 }, { AT_NULL, 0 },
+    } };
+}
+
+static void place_strings(struct aux *x, u64 random_at, u64 execfn_at, u64 platform_at)
+{
+    x->v[AUX_NR - 4][1] = random_at;
+    x->v[AUX_NR - 3][1] = execfn_at;
+    x->v[AUX_NR - 2][1] = platform_at;
 }
 
 static int measure(char **v, int n, size_t *total)
@@ -102,22 +98,13 @@ static int measure(char **v, int n, size_t *total)
 }
 
 // Keeps copies for /proc/self/{cmdline,environ,auxv}.
-static void keep(char **slot, size_t *len, const char *from, size_t n)
+static void keep(char **slot, size_t *len, const void *from, size_t n)
 {
     kfree(*slot);
     *slot = kmalloc(n ? n : 1, 0);
     *len = *slot ? n : 0;
     if (*slot)
         memcpy(*slot, from, n);
-}
-
-static void keep_aux(struct process *p, const struct aux *x)
-{
-    kfree(p->auxv);
-    p->auxv = kmalloc(x->n * 8, 0);
-    p->auxv_len = p->auxv ? x->n * 8 : 0;
-    if (p->auxv)
-        memcpy(p->auxv, x->v, x->n * 8);
 }
 
 // Writes the strings, and the pointers to them as 64-bit words at `w`.
@@ -145,12 +132,9 @@ static void build(struct builder *b, struct process *p, const struct exec_args *
     w = put_strings(b, a->envp, a->envc, w);
     keep(&p->environ, &p->environ_len, b->buf + env_at, b->at - env_at);
     u64 execfn_at = put(b, a->path, strlen(a->path) + 1);
-    aux_add(x, AT_RANDOM, random_at);
-    aux_add(x, AT_EXECFN, execfn_at);
-    aux_add(x, AT_PLATFORM, platform_at);
-    aux_add(x, AT_NULL, 0);
-    memcpy(w, x->v, x->n * 8);
-    keep_aux(p, x);
+    place_strings(x, random_at, execfn_at, platform_at);
+    memcpy(w, x, sizeof(*x));
+    keep(&p->auxv, &p->auxv_len, x, sizeof(*x));
 }
 
 int exec_build_stack(struct process *p, const struct exec_args *a, const struct elf_program *g, u64 vdso, u64 *sp)
@@ -168,7 +152,7 @@ int exec_build_stack(struct process *p, const struct exec_args *a, const struct 
     if (!x)
         return -ENOMEM;
     fill_aux(x, g, vdso);
-    size_t words = 1 + (size_t)a->argc + 1 + (size_t)a->envc + 1 + x->n + 8;
+    size_t words = 1 + (size_t)a->argc + 1 + (size_t)a->envc + 1 + sizeof(x->v) / 8;
     struct builder b = { .size = ALIGN_UP(words * 8 + strings + 8, 16) };
     if (b.size > stack / 4) {       // Linux: a quarter of the stack limit
         kfree(x);
@@ -178,7 +162,8 @@ int exec_build_stack(struct process *p, const struct exec_args *a, const struct 
     if (boot_config.aslr)
         random_bytes(&shift, sizeof(shift));
     b.base = ALIGN_DOWN(p->mm.stack_top - b.size - shift % 8192, 16);
-    b.buf = vmalloc(ALIGN_UP(b.size, PAGE_SIZE));
+    bool small = b.size <= PAGE_SIZE;
+    b.buf = small ? kmalloc(b.size, 0) : vmalloc(ALIGN_UP(b.size, PAGE_SIZE));
     if (!b.buf) {
         kfree(x);
         return -ENOMEM;
@@ -187,7 +172,10 @@ int exec_build_stack(struct process *p, const struct exec_args *a, const struct 
     build(&b, p, a, x, words);
     err = copy_to_user(b.base, b.buf, b.size);
     *sp = b.base;
-    vfree(b.buf);
+    if (small)
+        kfree(b.buf);
+    else
+        vfree(b.buf);
     kfree(x);
     return err;
 }

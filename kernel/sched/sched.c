@@ -181,9 +181,9 @@ void thread_wake(struct thread *t)
         enqueue(c, t, !t->prio && event && t->last_burst < WAKE_PREEMPT_NS);
         if (cur == c->idle || t->prio > cur->prio)
             cur->resched = true;
-        else if (!cur->prio)
+        else if (!cur->prio && cur->proc)       // a kernel thread runs until it waits: no slice, no timer for its end
             preempt_after(c, cur, event);
-        else if (t->prio == cur->prio && cur->sched_policy != POLICY_FIFO)
+        else if (cur->prio && t->prio == cur->prio && cur->sched_policy != POLICY_FIFO)
             arm_slice_timer(c, cur->slice_end);
     }
     spin_unlock_irqrestore(&c->rq_lock, flags);
@@ -268,10 +268,12 @@ void schedule(void)
     next->slice_end = now + slice_of(next);
     c->current = next;
     spin_release(&c->rq_lock);
-    if (c->nr_running || next->cpu_timers)
-        arm_slice_timer(c, next->slice_end);
-    if (next->proc && !sample_timers[c->id].armed)
-        timer_arm(&sample_timers[c->id], now + SAMPLE_NS);
+    if (next->proc) {
+        if (c->nr_running || next->cpu_timers)
+            arm_slice_timer(c, next->slice_end);
+        if (!sample_timers[c->id].armed)
+            timer_arm(&sample_timers[c->id], now + SAMPLE_NS);
+    }
     arch_switch(prev, next);
     // Back on this thread's stack, perhaps much later. A thread that died in between is off its own stack by now.
     c = this_cpu();
