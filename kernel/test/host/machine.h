@@ -10,6 +10,7 @@ extern char host_vmemmap[];
 
 // Interrupts cannot be switched off in a user program, and nothing interrupts a test.
 #define UNI_SPINLOCK_H
+#define NR_CPUS 1
 #include <stdbool.h>
 typedef struct {
     volatile unsigned locked;
