@@ -176,7 +176,7 @@ static int mount_root(void)
 static int mount_first(const char *path, struct superblock *sb, u32 flags)
 {
     struct path *p = sb ? place(path) : err_ptr(-ENOMEM);
-    int err = is_err(p) ? (int)ptr_err(p) : mount_at(p, sb, sb->root, false);
+    int err = is_err(p) ? (int)ptr_err(p) : p->inode && !S_ISDIR(p->inode->mode) ? -ENOTDIR : mount_at(p, sb, sb->root, false);
     if (!is_err(p))
         path_put(p);
     if (err)
