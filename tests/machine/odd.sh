@@ -196,6 +196,7 @@ fi
 main() { # read as a whole before it runs, so that the file may be edited meanwhile
     local names passed failed name begun status options kind word
     names=() passed=0 failed=0
+    mkdir -p "$logs"
     for name in "$@"; do names+=("$name"); done
     [ $# -gt 0 ] || mapfile -t names < <(declare -F | sed -n 's/^declare -f \(on\|bare\)_//p' | grep -vx prepared)
     [ -d "$logs/empty-$SUITE-prepared" ] || {
