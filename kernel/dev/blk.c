@@ -125,6 +125,17 @@ int blk_write(struct blkdev *d, u64 sector, const void *buf, u32 len)
     return in_direct_map(b) ? transfer(d, BLK_WRITE, sector, b, len) : bounce(d, BLK_WRITE, sector, b, len);
 }
 
+struct disk_work disk_work(void)
+{
+    struct disk_work w = { 0 };
+    for (struct list *n = blkdevs.next; n != &blkdevs; n = n->next) {
+        const struct blkdev *d = list_entry(n, struct blkdev, node);
+        w.read += d->rd_bytes;
+        w.written += d->wr_bytes;
+    }
+    return w;
+}
+
 int blk_flush(struct blkdev *d)
 {
     struct blk_req r = { .op = BLK_FLUSH };

@@ -6,7 +6,8 @@
 
 #include <linux/inotify.h>
 
-#define OPEN_STATUS_FLAGS (O_ACCMODE | O_APPEND | O_NONBLOCK | O_DIRECT | O_SYNC | O_NOATIME | O_PATH | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW | FASYNC)
+#define OPEN_STATUS_FLAGS (O_ACCMODE | O_APPEND | O_NONBLOCK | O_DIRECT | O_SYNC | O_NOATIME | O_PATH | O_LARGEFILE | \
+                           O_DIRECTORY | O_NOFOLLOW | O_TMPFILE | FASYNC)
 
 // An open file without a name keeps what fstat shows right behind it.
 struct anon {
@@ -310,6 +311,8 @@ static struct file *open_tmpfile(struct path *dir, u32 flags, u32 mode)
         return err_ptr(-ENOMEM);
     p->dead = true;
     struct file *f = finish_open(p, flags & ~(u32)(O_CREAT | O_TRUNC | O_DIRECTORY), true);
+    if (!is_err(f))
+        f->flags |= O_DIRECTORY;                // as F_GETFL shows it
     path_put(p);
     return f;
 }

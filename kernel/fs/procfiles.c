@@ -9,6 +9,8 @@
 
 #include <linux/mount.h>
 
+#define FIRST_MOUNT 20                  // the root file system's number in mountinfo is one more
+
 void proc_self_init(void);
 void proc_sys_init(void);
 
@@ -51,10 +53,22 @@ static void mount_options(struct seqbuf *s, const struct superblock *sb)
     seq_printf(s, ",relatime");
 }
 
+int mount_number(const struct superblock *sb)
+{
+    int id = FIRST_MOUNT;
+    for (struct list *n = mounts.next; n != &mounts; n = n->next) {
+        const struct mount *m = list_entry(n, struct mount, node);
+        id += !m->hidden;
+        if (m->sb == sb)
+            break;
+    }
+    return id;
+}
+
 static void each_mount(struct seqbuf *s, void (*show)(struct seqbuf *s, const struct mount *m, const char *at, int id))
 {
     char *at = kmalloc(PATH_LEN_MAX, 0);
-    int id = 20;
+    int id = FIRST_MOUNT;
     for (struct list *n = mounts.next; at && n != &mounts; n = n->next) {
         struct mount *m = list_entry(n, struct mount, node);
         if (!m->hidden && path_string(m->root, at, PATH_LEN_MAX) > 0)
@@ -74,7 +88,7 @@ static void mount_line(struct seqbuf *s, const struct mount *m, const char *at, 
 static void mountinfo_line(struct seqbuf *s, const struct mount *m, const char *at, int id)
 {
     u64 d = m->sb->dev;
-    seq_printf(s, "%d %d %u:%u / %s ", id, m->at ? 21 : 1, (u32)(d >> 8 & 0xfff), (u32)(d & 0xff), at);
+    seq_printf(s, "%d %d %u:%u / %s ", id, m->at ? FIRST_MOUNT + 1 : 1, (u32)(d >> 8 & 0xfff), (u32)(d & 0xff), at);
     mount_options(s, m->sb);
     seq_printf(s, " - %s %s %s\n", m->sb->type, m->sb->source, m->sb->readonly ? "ro" : "rw");
 }
@@ -161,12 +175,7 @@ static const struct { const char *path, *text; } fixed[] = {
     { "/proc/sys/kernel/random/entropy_avail", "256\n" },
     { "/proc/sys/kernel/random/poolsize", "256\n" },
     { "/proc/sys/kernel/seccomp/actions_avail", "\n" },
-    { "/proc/sys/fs/mqueue/msg_max", "10\n" },
-    { "/proc/sys/fs/mqueue/msgsize_max", "8192\n" },
-    { "/proc/sys/fs/mqueue/msg_default", "10\n" },
-    { "/proc/sys/fs/mqueue/msgsize_default", "8192\n" },
-    { "/proc/sys/fs/mqueue/queues_max", "256\n" },
-    { "/proc/sys/vm/overcommit_memory", "1\n" },
+    { "/proc/sys/vm/overcommit_memory", "0\n" },
     { "/proc/sys/vm/overcommit_ratio", "50\n" },
     { "/proc/sys/vm/max_map_count", "65530\n" },
     { "/proc/sys/vm/mmap_min_addr", "65536\n" },
@@ -207,6 +216,17 @@ static const struct { const char *path, *text; } fixed[] = {
     { "/sys/devices/system/cpu/cpu0/topology/core_id", "0\n" },
     { "/sys/devices/system/cpu/cpu0/topology/physical_package_id", "0\n" },
     { "/sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0\n" },
+    { "/sys/devices/system/cpu/cpu0/topology/core_siblings_list", "0\n" },
+    { "/sys/devices/system/cpu/cpu0/topology/thread_siblings", "1\n" },
+    { "/sys/devices/system/cpu/cpu0/topology/core_siblings", "1\n" },
+    { "/sys/devices/system/node/node0/cpulist", "0\n" },
+    { "/sys/devices/system/node/node0/cpumap", "1\n" },
+    { "/proc/self/syscall", "running\n" },
+    { "/proc/self/timerslack_ns", "50000\n" },
+    { "/proc/self/coredump_filter", "00000033\n" },
+    { "/proc/self/sessionid", "4294967295" },
+    { "/proc/self/projid_map", "         0          0 4294967295\n" },
+    { "/proc/self/cpuset", "/\n" },
     { "/sys/devices/system/node/online", "0\n" },
     { "/sys/devices/system/node/possible", "0\n" },
     { "/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n" },
@@ -237,6 +257,21 @@ static void disk_files(void)
             if (p)
                 p->text = kstrdup(text);
         }
+        snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", d->major, d->minor);
+        snprintf(text, sizeof(text), "../../block/%s", d->name);
+        pnode_link(path, kstrdup(text));
+    }
+}
+
+// Namespaces: there is one of each kind, with the numbers of Linux's first ones.
+static void namespace_links(void)
+{
+    static const char *const name[] = { "ipc:[4026531839]", "uts:[4026531838]", "user:[4026531837]", "pid:[4026531836]",
+                                        "cgroup:[4026531835]", "time:[4026531834]", "net:[4026531840]", "mnt:[4026531841]" };
+    for (unsigned n = 0; n < ARRAY_SIZE(name); n++) {
+        char path[32];
+        snprintf(path, sizeof(path), "/proc/self/ns/%.*s", (int)(strchr(name[n], ':') - name[n]), name[n]);
+        pnode_link(path, name[n]);
     }
 }
 
@@ -260,4 +295,5 @@ void proc_init(void)
     proc_register("/proc/sys/kernel/random/boot_id", 0444, show_boot_id, NULL);
     proc_register("/proc/sys/fs/file-nr", 0444, show_file_nr, NULL);
     disk_files();
+    namespace_links();
 }

@@ -21,7 +21,7 @@ static unsigned nr_builders;
 static bool built;
 static struct mutex build_lock = MUTEX_INIT(build_lock);    // one builds, the others wait
 
-static const struct inode_ops dir_ops, link_ops, file_iops;
+static const struct inode_ops dir_ops, link_ops, plain_link_ops, file_iops;
 static const struct file_ops dir_fops, text_fops;
 
 struct pnode *pnode_find(struct pnode *dir, const char *name, size_t len)
@@ -81,12 +81,29 @@ struct pnode *pnode_make(const char *path, u32 mode)
     return NULL;
 }
 
+void pnode_link(const char *path, const char *text)
+{
+    struct pnode *n = pnode_make(path, S_IFLNK | 0777);
+    if (n)
+        n->text = text;
+}
+
 void proc_register(const char *path, u32 mode, void (*show)(struct seqbuf *s), ssize_t (*store)(const char *buf, size_t n))
 {
     struct pnode *n = pnode_make(path, S_IFREG | (mode & 07777));
     if (n) {
         n->show = show;
         n->store = store;
+    }
+}
+
+void proc_number(const char *path, u32 *value, u32 least, u32 most)
+{
+    struct pnode *n = pnode_make(path, S_IFREG | 0644);
+    if (n) {
+        n->value = value;
+        n->least = least;
+        n->most = most;
     }
 }
 
@@ -146,11 +163,11 @@ struct inode *proc_inode(struct superblock *sb, struct pnode *n, int tid, int fd
         i->fops = &dir_fops;
         break;
     case S_IFLNK:
-        i->ops = &link_ops;
+        i->ops = n->follow || n == &exe_node ? &link_ops : &plain_link_ops;
         break;
     default:
         i->ops = &file_iops;
-        i->fops = &text_fops;
+        i->fops = n->fops ? n->fops : &text_fops;
     }
     return i;
 }
@@ -195,7 +212,7 @@ static int readdir(struct file *f, void *ctx,
 static ssize_t readlink(struct inode *i, char *buf, size_t size)
 {
     struct proc_inode *p = PI(i);
-    return p->node->link ? p->node->link(p, buf, size) : -EINVAL;
+    return p->node->link ? p->node->link(p, buf, size) : p->node->text ? (ssize_t)strlcpy(buf, p->node->text, size) : -EINVAL;
 }
 
 static struct path *follow(struct inode *i)
@@ -238,7 +255,7 @@ static ssize_t text_read(struct file *f, struct iter *it, u64 *pos)
 {
     struct proc_inode *p = PI(f->inode);
     struct seqbuf *s = f->priv;
-    if (!p->node->show && !p->node->text)
+    if (!p->node->show && !p->node->text && !p->node->value)
         return -EINVAL;
     if (!s) {
         s = kzalloc(sizeof(*s));
@@ -252,6 +269,8 @@ static ssize_t text_read(struct file *f, struct iter *it, u64 *pos)
         s->tid = p->tid;
         if (p->node->show)
             p->node->show(s);
+        else if (p->node->value)
+            seq_printf(s, "%u\n", *p->node->value);
         else
             seq_write(s, p->node->text, strlen(p->node->text));
         if (s->full)
@@ -264,18 +283,33 @@ static ssize_t text_read(struct file *f, struct iter *it, u64 *pos)
     return done || !n ? (ssize_t)done : -EFAULT;
 }
 
+static ssize_t number_store(struct pnode *node, char *text, size_t n)
+{
+    u64 v;
+    size_t end = n;
+    while (end && (text[end - 1] == '\n' || text[end - 1] == ' ' || !text[end - 1]))
+        end--;
+    text[end] = 0;
+    if (!parse_u64(text, 10, &v) || v < node->least || v > node->most)
+        return -EINVAL;
+    *node->value = (u32)v;
+    return (ssize_t)n;
+}
+
 static ssize_t text_write(struct file *f, struct iter *it, u64 *pos)
 {
     struct proc_inode *p = PI(f->inode);
     size_t n = it->left;
-    if (!p->node->store)
+    if (!p->node->store && !p->node->value)
         return -EIO;
     if (n >= PAGE_SIZE)
         return -EINVAL;
     char *buf = kzalloc(n + 1);
     if (!buf)
         return -ENOMEM;
-    ssize_t r = iter_get(it, buf, n) == n ? p->node->store(buf, n) : -EFAULT;
+    ssize_t r = -EFAULT;
+    if (iter_get(it, buf, n) == n)
+        r = p->node->value ? number_store(p->node, buf, n) : p->node->store(buf, n);
     kfree(buf);
     if (r > 0)
         *pos += (u64)r;
@@ -299,6 +333,7 @@ static ssize_t dir_read(struct file *f, struct iter *it, u64 *pos)
 
 static const struct inode_ops dir_ops = { .lookup = lookup, .setattr = setattr, .create = no_create, .mkdir = no_mkdir };
 static const struct inode_ops link_ops = { .readlink = readlink, .follow = follow, .setattr = setattr };
+static const struct inode_ops plain_link_ops = { .readlink = readlink, .setattr = setattr };   // RESOLVE_NO_MAGICLINKS lets them pass
 static const struct inode_ops file_iops = { .setattr = setattr };
 static const struct file_ops dir_fops = { .readdir = readdir, .seek = text_seek, .read = dir_read };
 static const struct file_ops text_fops = { .read = text_read, .write = text_write, .seek = text_seek, .release = release };

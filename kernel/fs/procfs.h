@@ -15,6 +15,8 @@ struct pnode {
     u64 ino;
     struct pnode *parent, *child, *next;
     const char *text;               // the whole contents, when they never change
+    u32 *value, least, most;        // a number and what may be written to it
+    const struct file_ops *fops;    // of files that are no text
     void (*show)(struct seqbuf *s);
     ssize_t (*store)(const char *buf, size_t n);
     ssize_t (*link)(struct proc_inode *p, char *buf, size_t size);           // symbolic links
@@ -35,6 +37,8 @@ ssize_t proc_self_link(struct proc_inode *p, char *buf, size_t size);
 ssize_t proc_exe_link(struct proc_inode *p, char *buf, size_t size);
 
 struct pnode *pnode_make(const char *path, u32 mode);
+int mount_number(const struct superblock *sb);             // as in /proc/self/mountinfo
+void pnode_link(const char *path, const char *text);       // a symbolic link that never changes
 struct pnode *pnode_find(struct pnode *dir, const char *name, size_t len);
 struct inode *proc_inode(struct superblock *sb, struct pnode *n, int tid, int fd);
 

@@ -34,18 +34,6 @@ static ssize_t thread_self_link(struct proc_inode *p, char *buf, size_t size)
     return snprintf(buf, size, "1/task/%d", current()->tid);
 }
 
-static ssize_t mounts_link(struct proc_inode *p, char *buf, size_t size)
-{
-    (void)p;
-    return (ssize_t)strlcpy(buf, "self/mounts", size);
-}
-
-static ssize_t net_link(struct proc_inode *p, char *buf, size_t size)
-{
-    (void)p;
-    return (ssize_t)strlcpy(buf, "self/net", size);
-}
-
 ssize_t proc_exe_link(struct proc_inode *p, char *buf, size_t size)
 {
     (void)p;
@@ -105,7 +93,12 @@ static void fdinfo_show(struct seqbuf *s)
     struct file *f = fd_any(s->tid);            // text_read hands the number over as the TID
     if (!f)
         return;
-    seq_printf(s, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t1\n", (unsigned long)f->pos, f->flags);
+    struct fdtable *t = &current_process()->fds;
+    u32 cloexec = (u32)s->tid < t->size && t->slot[s->tid].cloexec ? O_CLOEXEC : 0;
+    seq_printf(s, "pos:\t%lu\nflags:\t0%o\nmnt_id:\t%d\nino:\t%lu\n", (unsigned long)f->pos, f->flags | cloexec,
+               f->path ? mount_number(f->inode->sb) : 15, (unsigned long)(f->path ? f->inode->ino : anon_number(f)));
+    if (f->ops && f->ops->info)
+        f->ops->info(f, s);
     file_put(f);
 }
 
@@ -201,8 +194,8 @@ void proc_self_init(void)
     fd_link.follow = fd_follow;
     fdinfo_file.show = fdinfo_show;
     add_link("/proc/thread-self", thread_self_link, NULL);
-    add_link("/proc/mounts", mounts_link, NULL);
-    add_link("/proc/net", net_link, NULL);
+    pnode_link("/proc/mounts", "self/mounts");
+    pnode_link("/proc/net", "self/net");
     add_link("/proc/self/cwd", cwd_link, cwd_follow);
     add_link("/proc/self/root", root_link, root_follow);
     struct pnode *n = pnode_make("/proc/self/fd", S_IFDIR | 0500);

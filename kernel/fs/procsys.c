@@ -16,21 +16,22 @@ static void show_version(struct seqbuf *s)
     seq_printf(s, "Linux version 6.1.0-uni (uni@uni) (gcc) #1 SMP Uni " UNI_VERSION "\n");
 }
 
-// CPU time of the program, of the threads that are there; ns.
-static u64 cpu_time(void)
+static unsigned long switches(void)
 {
     struct process *p = current_process();
-    u64 all = 0;
     spin_lock(&p->thread_lock);
-    for (struct list *n = p->threads.next; n != &p->threads; n = n->next)
-        all += thread_cpu_ns(list_entry(n, struct thread, proc_node));
+    u64 all = p->dead_nvcsw + p->dead_nivcsw;
+    for (struct list *n = p->threads.next; n != &p->threads; n = n->next) {
+        const struct thread *t = list_entry(n, struct thread, proc_node);
+        all += t->nvcsw + t->nivcsw;
+    }
     spin_unlock(&p->thread_lock);
-    return all;
+    return (unsigned long)all;
 }
 
 static void show_uptime(struct seqbuf *s)
 {
-    u64 up = clock_mono_ns(), all = cpu_time();
+    u64 up = clock_mono_ns(), all = process_cpu_ns(current_process());
     u64 idle = up > all ? up - all : 0;
     seq_printf(s, "%lu.%02lu %lu.%02lu\n", (unsigned long)(up / NSEC_PER_SEC), (unsigned long)(up / NS_PER_TICK % USER_HZ),
                (unsigned long)(idle / NSEC_PER_SEC), (unsigned long)(idle / NS_PER_TICK % USER_HZ));
@@ -46,12 +47,14 @@ static void show_loadavg(struct seqbuf *s)
 
 static void show_stat(struct seqbuf *s)
 {
-    u64 up = clock_mono_ns(), all = cpu_time();
-    unsigned long u = (unsigned long)(all / NS_PER_TICK);     // the kernel's share is not measured apart
+    u64 up = clock_mono_ns(), all = process_cpu_ns(current_process());
+    struct cputime c = cputime_of(current_process(), NULL);
+    unsigned long u = (unsigned long)(c.user / NS_PER_TICK), k = (unsigned long)(c.system / NS_PER_TICK);
     unsigned long idle = (unsigned long)((up > all ? up - all : 0) / NS_PER_TICK);
-    seq_printf(s, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\ncpu0 %lu 0 0 %lu 0 0 0 0 0 0\n", u, idle, u, idle);
-    seq_printf(s, "intr 0\nctxt 0\nbtime %lu\nprocesses 1\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
-               (unsigned long)(clock_real_offset() / NSEC_PER_SEC));
+    for (int n = 0; n < 2; n++)
+        seq_printf(s, "cpu%s %lu 0 %lu %lu 0 0 0 0 0 0\n", n ? "0" : " ", u, k, idle);
+    seq_printf(s, "intr 0\nctxt %lu\nbtime %lu\nprocesses 1\nprocs_running %u\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n",
+               switches(), (unsigned long)(clock_real_offset() / NSEC_PER_SEC), this_cpu()->nr_running + 1);
 }
 
 static void show_vmstat(struct seqbuf *s)

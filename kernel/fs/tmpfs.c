@@ -2,6 +2,7 @@
 // tmpfs: files whose only place is the page cache. Also the ground of /dev, memfd_create and shared anonymous memory.
 #include "process.h"
 #include "tmpfs.h"
+#include "../linux/locks.h"
 
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -136,6 +137,9 @@ int tmpfs_setattr(struct inode *i, const struct setattr *a)
             return -EINVAL;
         if (a->size > INT64_MAX)
             return -EFBIG;
+        u32 seals = inode_seals(i);
+        if ((a->size < i->size && (seals & F_SEAL_SHRINK)) || (a->size > i->size && (seals & F_SEAL_GROW)))
+            return -EPERM;
         truncate(i, a->size);
     }
     inode_take(i, a);

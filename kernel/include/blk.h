@@ -48,6 +48,9 @@ void blkdev_register(struct blkdev *d);
 struct blkdev *blkdev_find(const char *name);             // with or without "/dev/"
 // Waits (sleeping) until the request is done; before the scheduler runs, by polling. 0 or -errno.
 int blk_submit_wait(struct blkdev *d, struct blk_req *r);
+// What the disks did since boot, in bytes. There is one process, so it is the process's.
+struct disk_work { u64 read, written; };
+struct disk_work disk_work(void);
 // Convenience on direct-mapped kernel memory.
 int blk_read(struct blkdev *d, u64 sector, void *buf, u32 len);
 int blk_write(struct blkdev *d, u64 sector, const void *buf, u32 len);

@@ -15,6 +15,7 @@ struct inode;
 struct dentry;
 struct superblock;
 struct page;
+struct seqbuf;
 struct vma;
 struct process;
 
@@ -32,6 +33,7 @@ struct file_ops {
                    bool (*emit)(void *ctx, const char *name, size_t len, u64 ino, u8 type, u64 next_pos)); // ENOTDIR
     int (*set_flags)(struct file *f, u32 flags);                    // fcntl F_SETFL changes: allowed
     void (*release)(struct file *f);                                // the last reference went
+    void (*info)(struct file *f, struct seqbuf *s);                 // more for /proc/self/fdinfo
     bool async;                                                     // O_ASYNC: its owner is signaled (linux/fasync.c)
 };
 
@@ -217,6 +219,7 @@ void chardev_register(struct chardev *d);
 // A file under /proc or /sys whose text a function writes at open. Parents are made.
 struct seqbuf;
 void proc_register(const char *path, u32 mode, void (*show)(struct seqbuf *s), ssize_t (*store)(const char *buf, size_t n));
+void proc_number(const char *path, u32 *value, u32 least, u32 most);  // a setting that may be written
 // `build` registers what it has when /proc or /sys are first looked into, which most programs never do.
 void proc_when_asked(void (*build)(void));
 void seq_printf(struct seqbuf *s, const char *fmt, ...) PRINTF_LIKE(2, 3);

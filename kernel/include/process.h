@@ -71,6 +71,7 @@ struct process {
     bool exiting;               // exit_group or a fatal signal: threads end at their next return to the program
     int exit_status;            // as wait(2) has it: status << 8, or the signal's number
     bool dumpable;
+    struct { u64 calls, bytes; } io[2];      // read, write and their like: /proc/self/io
 };
 
 extern struct process *the_process;      // NULL until init runs

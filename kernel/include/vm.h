@@ -15,6 +15,9 @@ enum { VM_READ = 1, VM_WRITE = 2, VM_EXEC = 4 };      // = PROT_*
 enum {
     VMA_SHARED = 1 << 0, VMA_GROWSDOWN = 1 << 1, VMA_LOCKED = 1 << 2, VMA_STACK = 1 << 3,
     VMA_NORESERVE = 1 << 4, VMA_DONTDUMP = 1 << 5, VMA_WIPEONFORK = 1 << 6, VMA_SPECIAL = 1 << 7,   // vDSO, vvar: no unmapping rules broken
+    VMA_LOW = 1 << 8,           // only asked for: MAP_32BIT
+    VMA_ONFAULT = 1 << 10,      // locked, but what is not there yet comes when it is touched
+    VMA_SEALED = 1 << 9,        // of a memfd that may not be written: nor does mprotect(2) allow it
 };
 
 // A range of addresses with one protection and one source. Neighbors that agree are merged.
@@ -37,13 +40,15 @@ struct mm {
     u64 total_pages;            // mapped (VmSize)
     u64 data_pages;             // of these private and writable (RLIMIT_DATA)
     u64 anon_pages, file_pages; // resident
+    u64 peak_pages;             // the most of both, as of the last time that any went
     u64 locked_pages;
     u32 nr_areas;
-    bool lock_future;           // mlockall(MCL_FUTURE): new areas are locked
+    u32 lock_future;            // mlockall(MCL_FUTURE): VMA_LOCKED, VMA_ONFAULT for new areas
 };
 
 // All take mm->lock themselves. Addresses and lengths page aligned; negative errno.
 // addr 0: anywhere. fixed: MAP_FIXED replaces; noreplace: -EEXIST. Returns the address.
+static inline u64 vm_peak(const struct mm *m) { return MAX(m->peak_pages, m->anon_pages + m->file_pages); }    // resident
 long vm_map(u64 addr, u64 len, u32 prot, u32 vma_flags, struct file *f, u64 pgoff, bool fixed, bool noreplace);
 bool vm_in_use(u64 addr, u64 len);           // is anything mapped there?
 int vm_unmap(u64 addr, u64 len);

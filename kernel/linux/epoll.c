@@ -180,7 +180,20 @@ static void epoll_release(struct file *f)
     kfree(ep);
 }
 
-const struct file_ops epoll_ops = { .seek = seek_nowhere, .poll = epoll_poll, .release = epoll_release };
+static void epoll_info(struct file *f, struct seqbuf *s)
+{
+    struct epoll *ep = f->priv;
+    mutex_lock(&ep->lock);
+    for (struct rbnode *n = rb_first(&ep->items); n; n = rb_next(n)) {
+        const struct epitem *it = container_of(n, struct epitem, node);
+        seq_printf(s, "tfd: %8d events: %8x data: %16lx  pos:%lu ino:%lx sdev:%x\n", it->fd, it->events, (unsigned long)it->data,
+                   (unsigned long)it->file->pos, it->file->inode ? (unsigned long)it->file->inode->ino : 0,
+                   it->file->inode ? (unsigned)it->file->inode->sb->dev : 0);
+    }
+    mutex_unlock(&ep->lock);
+}
+
+const struct file_ops epoll_ops = { .seek = seek_nowhere, .poll = epoll_poll, .release = epoll_release, .info = epoll_info };
 
 static long epoll_create(u32 flags)
 {

@@ -87,10 +87,17 @@ static u32 eventfd_poll(struct file *f, struct poll_table *pt)
     return (e->count ? POLL_IN | POLL_RDNORM : 0) | (e->count < COUNT_MAX ? POLL_OUT | POLL_WRNORM : 0);
 }
 
+static void eventfd_info(struct file *f, struct seqbuf *s)
+{
+    struct eventfd *e = f->priv;
+    seq_printf(s, "eventfd-count: %16lx\n", (unsigned long)e->count);
+}
+
 static void eventfd_release(struct file *f) { kfree(f->priv); }
 
 static const struct file_ops eventfd_ops = {
     .seek = seek_nowhere, .read = eventfd_read, .write = eventfd_write, .poll = eventfd_poll, .release = eventfd_release,
+    .info = eventfd_info,
 };
 
 static long make_eventfd(u32 count, u32 flags)

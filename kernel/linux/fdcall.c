@@ -98,7 +98,7 @@ static long fcntl_file(struct file *f, int fd_number, u32 cmd, u64 arg)
         return fd;
     }
     case F_GETFL:
-        return (long)(f->flags & ~(u32)O_NOFOLLOW);
+        return f->flags;
     case F_SETFL:
         return set_status(f, fd_number, (u32)arg);
     case F_GETLK:
@@ -273,13 +273,10 @@ static bool too_large(const struct inode *i, u64 size)
 static long truncate_inode(struct inode *i, u64 size)
 {
     struct setattr a = { .valid = ATTR_SIZE, .size = size };
-    u32 seals = inode_seals(i);
     if (!S_ISREG(i->mode) || !i->ops->setattr)
         return -EINVAL;
     if (too_large(i, size))
         return -EFBIG;
-    if ((size < i->size && (seals & F_SEAL_SHRINK)) || (size > i->size && (seals & F_SEAL_GROW)))
-        return -EPERM;
     mutex_lock(&i->lock);
     long r = i->ops->setattr(i, &a);
     mutex_unlock(&i->lock);
@@ -319,6 +316,14 @@ long sys_ftruncate(struct regs *r)
     return ret;
 }
 
+// The seals that forbid it: room that is only set aside changes nothing.
+static u32 seals_against(const struct inode *i, u32 mode, u64 end)
+{
+    if (mode & FALLOC_FL_PUNCH_HOLE)
+        return F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+    return !(mode & FALLOC_FL_KEEP_SIZE) && end > i->size ? F_SEAL_GROW : 0;
+}
+
 long sys_fallocate(struct regs *r)
 {
     struct file *f = fd_file((int)r->arg[0], O_WRONLY);
@@ -340,7 +345,7 @@ long sys_fallocate(struct regs *r)
         ret = S_ISDIR(i->mode) ? -EISDIR : -ENODEV;
     } else if (off + len < off) {
         ret = -EFBIG;
-    } else if (inode_seals(i) & (F_SEAL_WRITE | (mode & FALLOC_FL_KEEP_SIZE ? 0 : F_SEAL_GROW))) {
+    } else if (inode_seals(i) & seals_against(i, mode, (u64)(off + len))) {
         ret = -EPERM;
     } else if (!(mode & FALLOC_FL_KEEP_SIZE) && too_large(i, (u64)(off + len))) {
         ret = -EFBIG;

@@ -88,6 +88,16 @@ static struct file *rw_file(int fd, bool write, const u64 *pos)
     return err_ptr(err);
 }
 
+// For /proc/self/io and inotify.
+static inline void counted(struct file *f, bool write, long r)
+{
+    the_process->io[write].calls++;
+    if (r > 0) {
+        the_process->io[write].bytes += (u64)r;
+        notify(f->path, write ? IN_MODIFY : IN_ACCESS);
+    }
+}
+
 static long rw(int fd, uptr buf, u64 n, u64 *pos, bool write)
 {
     struct file *f = rw_file(fd, write, pos);
@@ -98,8 +108,7 @@ static long rw(int fd, uptr buf, u64 n, u64 *pos, bool write)
     if (user_range_ok(buf, n)) {
         iter_user(&it, buf, n);
         r = write ? file_write_at(f, &it, pos) : file_read_at(f, &it, pos);
-        if (r > 0)
-            notify(f->path, write ? IN_MODIFY : IN_ACCESS);
+        counted(f, write, r);
     }
     file_put(f);
     return r;
@@ -118,8 +127,7 @@ static long rwv(int fd, uptr vec, u64 n, u64 *pos, bool write, u32 extra)
         f->flags |= extra;                      // RWF_*: for this call
         r = write ? file_write_at(f, &it, pos) : file_read_at(f, &it, pos);
         f->flags = (f->flags & ~extra) | (flags & extra);
-        if (r > 0)
-            notify(f->path, write ? IN_MODIFY : IN_ACCESS);
+        counted(f, write, r);
     }
     kfree(heap);
     file_put(f);
@@ -265,6 +273,12 @@ long sys_openat2(struct regs *r)
     if ((how.flags & ~known_flags) || (how.resolve & ~0x3full) || (how.mode & ~07777ull) || (how.mode && !makes))
         return -EINVAL;
     if ((how.resolve & RESOLVE_BENEATH) && (how.resolve & RESOLVE_IN_ROOT))
+        return -EINVAL;
+    // Unlike open(2), which drops what O_PATH and O_TMPFILE do not go with.
+    if ((how.flags & O_PATH) && (how.flags & ~(u64)(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)))
+        return -EINVAL;
+    if ((how.flags & O_TMPFILE & ~O_DIRECTORY) &&
+        ((how.flags & (O_TMPFILE | O_CREAT)) != O_TMPFILE || (how.flags & O_ACCMODE) == O_RDONLY))
         return -EINVAL;
     if (how.resolve & RESOLVE_CACHED)
         return -EAGAIN;

@@ -162,8 +162,16 @@ static bool over_memlock(u64 pages)
     return !capable(CAP_IPC_LOCK) && limit != ~0ull && pages > limit >> PAGE_SHIFT;
 }
 
-// Sets or clears the flag on every area of the range; -ENOMEM where there is a hole.
-static long lock_range(u64 start, u64 end, bool lock)
+static void mark_locked(struct mm *mm, struct vma *v, u32 how)
+{
+    i64 pages = (i64)((v->end - v->start) >> PAGE_SHIFT);
+    vm_account(mm, v, -pages);
+    v->flags = (v->flags & ~(u32)(VMA_LOCKED | VMA_ONFAULT)) | how;
+    vm_account(mm, v, pages);
+}
+
+// Sets what is locked, or nothing, on every area of the range; -ENOMEM where there is a hole.
+static long lock_range(u64 start, u64 end, u32 how)
 {
     struct mm *mm = mm_now();
     long err = 0;
@@ -176,10 +184,7 @@ static long lock_range(u64 start, u64 end, bool lock)
             err = -ENOMEM;
             break;
         }
-        i64 pages = (i64)((v->end - v->start) >> PAGE_SHIFT);
-        vm_account(mm, v, -pages);
-        v->flags = lock ? v->flags | VMA_LOCKED : v->flags & ~(u32)VMA_LOCKED;
-        vm_account(mm, v, pages);
+        mark_locked(mm, v, how);
         at = v->end;
     }
     if (!err && at < end)
@@ -189,7 +194,7 @@ static long lock_range(u64 start, u64 end, bool lock)
     return err;
 }
 
-static long do_mlock(u64 addr, u64 len, bool now)
+static long do_mlock(u64 addr, u64 len, u32 how)
 {
     u64 start = addr & PAGE_MASK, end = ALIGN_UP(addr + len, PAGE_SIZE);
     if (end < start)
@@ -200,21 +205,21 @@ static long do_mlock(u64 addr, u64 len, bool now)
         return -EPERM;
     if (over_memlock(mm_now()->locked_pages + ((end - start) >> PAGE_SHIFT)))
         return -ENOMEM;
-    long err = lock_range(start, end, true);
-    if (!err && now) {
+    long err = lock_range(start, end, how);
+    if (!err && !(how & VMA_ONFAULT)) {
         int e = vm_prefault(start, end - start, false);
         err = e ? -ENOMEM : 0;
     }
     return err;
 }
 
-long sys_mlock(struct regs *r) { return do_mlock(r->arg[0], r->arg[1], true); }
+long sys_mlock(struct regs *r) { return do_mlock(r->arg[0], r->arg[1], VMA_LOCKED); }
 
 long sys_mlock2(struct regs *r)
 {
     if (r->arg[2] & ~(u64)MLOCK_ONFAULT_FLAG)
         return -EINVAL;
-    return do_mlock(r->arg[0], r->arg[1], !r->arg[2]);
+    return do_mlock(r->arg[0], r->arg[1], VMA_LOCKED | (r->arg[2] ? VMA_ONFAULT : 0));
 }
 
 long sys_munlock(struct regs *r)
@@ -222,21 +227,35 @@ long sys_munlock(struct regs *r)
     u64 start = r->arg[0] & PAGE_MASK, end = ALIGN_UP(r->arg[0] + r->arg[1], PAGE_SIZE);
     if (end < start)
         return -EINVAL;
-    return end == start ? 0 : lock_range(start, end, false);
+    return end == start ? 0 : lock_range(start, end, 0);
 }
 
 // Every area there is.
-static void mark_all(bool lock)
+static void mark_all(u32 how)
 {
     struct mm *mm = mm_now();
     rw_write_lock(&mm->lock);
-    for (struct vma *v = vm_find(0); v; v = vma_next(v)) {
-        i64 pages = (i64)((v->end - v->start) >> PAGE_SHIFT);
-        vm_account(mm, v, -pages);
-        v->flags = lock ? v->flags | VMA_LOCKED : v->flags & ~(u32)VMA_LOCKED;
-        vm_account(mm, v, pages);
-    }
+    for (struct vma *v = vm_find(0); v; v = vma_next(v))
+        mark_locked(mm, v, how);
     rw_write_unlock(&mm->lock);
+}
+
+// All that may be read becomes resident; what cannot does not matter, as on Linux.
+static void populate_all(void)
+{
+    struct mm *mm = mm_now();
+    for (u64 at = 0;;) {
+        rw_read_lock(&mm->lock);
+        const struct vma *v = vm_find(at);
+        u64 start = v ? v->start : 0, end = v ? v->end : 0;
+        bool can = v && v->prot && !(v->flags & VMA_SPECIAL);
+        rw_read_unlock(&mm->lock);
+        if (!end)
+            return;
+        if (can)
+            vm_prefault(start, end - start, false);
+        at = end;
+    }
 }
 
 long sys_mlockall(struct regs *r)
@@ -248,17 +267,20 @@ long sys_mlockall(struct regs *r)
         return -EPERM;
     if ((flags & MCL_CURRENT) && over_memlock(mm_now()->total_pages))
         return -ENOMEM;
+    u32 how = VMA_LOCKED | (flags & MCL_ONFAULT ? VMA_ONFAULT : 0);
+    mm_now()->lock_future = flags & MCL_FUTURE ? how : 0;
     if (flags & MCL_CURRENT)
-        mark_all(true);
-    mm_now()->lock_future = flags & MCL_FUTURE;
+        mark_all(how);
+    if ((flags & (MCL_CURRENT | MCL_ONFAULT)) == MCL_CURRENT)
+        populate_all();
     return 0;
 }
 
 long sys_munlockall(struct regs *r)
 {
     (void)r;
-    mm_now()->lock_future = false;
-    mark_all(false);
+    mm_now()->lock_future = 0;
+    mark_all(0);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include "fileio.h"
 #include "locks.h"
 #include "../fs/pagecache.h"
+#include "vm.h"
 
 #include <linux/memfd.h>
 
@@ -60,6 +61,8 @@ static int sealed_mmap(struct file *f, struct vma *v)
     u32 seals = inode_seals(f->inode);
     if ((v->flags & VMA_SHARED) && (v->prot & VM_WRITE) && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))
         return -EPERM;
+    if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+        v->flags |= VMA_SEALED;
     return pc_mmap(f, v);
 }
 

@@ -68,6 +68,8 @@ static long area_flags(u64 flags)
         v |= VMA_GROWSDOWN;
     if (flags & MAP_LOCKED)
         v |= VMA_LOCKED;
+    if (flags & MAP_32BIT)
+        v |= VMA_LOW;
     if (flags & MAP_NORESERVE)
         v |= VMA_NORESERVE;
     return v;
@@ -107,7 +109,7 @@ static long mmap_with(struct regs *r, struct file *f)
         return -EPERM;
     addr &= PAGE_MASK;
     long at = vm_map(addr, ALIGN_UP(len, PAGE_SIZE), prot, (u32)vflags, f, off >> PAGE_SHIFT, fixed, noreplace);
-    if (at > 0 && prot && ((flags & (MAP_POPULATE | MAP_LOCKED)) || mm_now()->lock_future) && !(flags & MAP_NONBLOCK))
+    if (at > 0 && prot && ((flags & (MAP_POPULATE | MAP_LOCKED)) || mm_now()->lock_future == VMA_LOCKED) && !(flags & MAP_NONBLOCK))
         vm_prefault((u64)at, len, prot & VM_WRITE && !(f && vflags & VMA_SHARED));
     return at;
 }

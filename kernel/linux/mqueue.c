@@ -2,13 +2,11 @@
 // POSIX message queues, mq_overview(7). A queue lives as long as its name or a descriptor of it.
 #include "fileio.h"
 #include "futex.h"
+#include "procinfo.h"
 #include "signal_priv.h"
 #include "socket.h"
 #include "time.h"
 
-#define QUEUES_MAX 256u             // /proc/sys/fs/mqueue/queues_max
-#define MSG_MAX 10                  // msg_max, msg_default
-#define MSGSIZE_MAX 8192            // msgsize_max, msgsize_default
 #define HARD_MSG_MAX 65536
 #define HARD_MSGSIZE_MAX (16 * 1024 * 1024)
 #define PRIORITY_MAX 32768u
@@ -48,6 +46,24 @@ struct mqueue {
     struct file *notify_socket;     // SIGEV_THREAD: the C library's netlink socket, and what it wants to read there
     u8 notify_cookie[NOTIFY_COOKIE_LEN];
 };
+
+// /proc/sys/fs/mqueue
+static struct {
+    const char *path;
+    u32 value, least, most;
+} limit[] = {
+    { "/proc/sys/fs/mqueue/msg_max", 10, 1, HARD_MSG_MAX }, { "/proc/sys/fs/mqueue/msg_default", 10, 1, HARD_MSG_MAX },
+    { "/proc/sys/fs/mqueue/msgsize_max", 8192, 128, HARD_MSGSIZE_MAX },
+    { "/proc/sys/fs/mqueue/msgsize_default", 8192, 128, HARD_MSGSIZE_MAX },
+    { "/proc/sys/fs/mqueue/queues_max", 256, 0, INT32_MAX },
+};
+enum { MSG_MAX, MSG_DEFAULT, MSGSIZE_MAX, MSGSIZE_DEFAULT, QUEUES_MAX };
+
+void mqueue_proc(void)
+{
+    for (unsigned n = 0; n < ARRAY_SIZE(limit); n++)
+        proc_number(limit[n].path, &limit[n].value, limit[n].least, limit[n].most);
+}
 
 static struct list queues = LIST_INIT(queues);
 static struct mutex names_lock = MUTEX_INIT(names_lock);
@@ -147,7 +163,8 @@ static int get_name(char *name, uptr user)
 static int check_sizes(const struct mq_attr_k *a)
 {
     bool may = capable(CAP_SYS_RESOURCE_K);
-    if (a->maxmsg <= 0 || a->msgsize <= 0 || a->maxmsg > (may ? HARD_MSG_MAX : MSG_MAX) || a->msgsize > (may ? HARD_MSGSIZE_MAX : MSGSIZE_MAX))
+    if (a->maxmsg <= 0 || a->msgsize <= 0 || a->maxmsg > (may ? HARD_MSG_MAX : limit[MSG_MAX].value) ||
+        a->msgsize > (may ? HARD_MSGSIZE_MAX : limit[MSGSIZE_MAX].value))
         return -EINVAL;
     return 0;
 }
@@ -167,7 +184,7 @@ static struct mqueue *make(const char *name, u32 mode, const struct mq_attr_k *a
 {
     const struct process *p = the_process;
     const struct cred *c = current_cred();
-    if (nr_queues >= QUEUES_MAX && !capable(CAP_SYS_RESOURCE_K))
+    if (nr_queues >= limit[QUEUES_MAX].value && !capable(CAP_SYS_RESOURCE_K))
         return err_ptr(-ENOSPC);
     struct mqueue *q = kzalloc(sizeof(*q));
     if (!q)
@@ -215,7 +232,8 @@ long sys_mq_open(struct regs *r)
 {
     char name[NAME_LEN_MAX + 1];
     u32 flags = (u32)r->arg[1];
-    struct mq_attr_k a = { .maxmsg = MSG_MAX, .msgsize = MSGSIZE_MAX };
+    struct mq_attr_k a = { .maxmsg = MIN(limit[MSG_MAX].value, limit[MSG_DEFAULT].value),
+                           .msgsize = MIN(limit[MSGSIZE_MAX].value, limit[MSGSIZE_DEFAULT].value) };
     if (r->arg[3] && copy_from_user(&a, r->arg[3], sizeof(a)))
         return -EFAULT;
     long err = get_name(name, r->arg[0]);

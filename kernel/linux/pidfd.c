@@ -16,7 +16,13 @@ static u32 pidfd_poll(struct file *f, struct poll_table *pt)
     return 0;
 }
 
-static const struct file_ops pidfd_ops = { .poll = pidfd_poll };
+static void pidfd_info(struct file *f, struct seqbuf *s)
+{
+    (void)f;
+    seq_printf(s, "Pid:\t%d\nNSpid:\t%d\n", the_process->pid, the_process->pid);
+}
+
+static const struct file_ops pidfd_ops = { .poll = pidfd_poll, .info = pidfd_info };
 
 long sys_pidfd_open(struct regs *r)
 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/self (and task/TID): stat, status, statm, maps, smaps, cmdline, environ, auxv, comm, limits, oom_*. Formats: proc(5).
+// /proc/self (and task/TID): stat, status, statm, cmdline, environ, auxv, comm, limits, oom_*. Formats: proc(5).
 #include "procinfo.h"
 #include "sysv.h"
 #include "arch.h"
+#include "blk.h"
 #include "errno.h"
 #include "fs.h"
 #include "lib.h"
@@ -12,7 +13,6 @@
 #include "vm.h"
 
 #define NS_PER_TICK 10000000ull         // USER_HZ is 100
-#define NAME_COLUMN 73                  // where the name of a mapping begins
 
 // What is shown of one thread, copied while its lock is held.
 struct thread_view {
@@ -93,10 +93,10 @@ static void show_statm(struct seqbuf *s)
 
 static void status_memory(struct seqbuf *s, const struct mm *m)
 {
-    unsigned long k = PAGE_SIZE / 1024, rss = (m->anon_pages + m->file_pages) * k;
+    unsigned long k = PAGE_SIZE / 1024, rss = (m->anon_pages + m->file_pages) * k, peak = vm_peak(m) * k;
     seq_printf(s, "VmPeak:\t%8lu kB\nVmSize:\t%8lu kB\nVmLck:\t%8lu kB\nVmPin:\t%8u kB\n", (unsigned long)m->total_pages * k,
                (unsigned long)m->total_pages * k, (unsigned long)m->locked_pages * k, 0u);
-    seq_printf(s, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8u kB\n", rss, rss,
+    seq_printf(s, "VmHWM:\t%8lu kB\nVmRSS:\t%8lu kB\nRssAnon:\t%8lu kB\nRssFile:\t%8lu kB\nRssShmem:\t%8u kB\n", peak, rss,
                (unsigned long)m->anon_pages * k, (unsigned long)m->file_pages * k, 0u);
     seq_printf(s, "VmData:\t%8lu kB\nVmStk:\t%8u kB\nVmExe:\t%8u kB\nVmLib:\t%8u kB\nVmPTE:\t%8u kB\nVmSwap:\t%8u kB\n",
                (unsigned long)m->total_pages * k, 132u, 4u, 0u, 4u, 0u);
@@ -155,85 +155,6 @@ static void show_status(struct seqbuf *s)
     seq_printf(s, "Cpus_allowed:\t%lx\nCpus_allowed_list:\t0\nMems_allowed:\t1\nMems_allowed_list:\t0\n", (unsigned long)v.affinity);
     seq_printf(s, "voluntary_ctxt_switches:\t%lu\nnonvoluntary_ctxt_switches:\t%lu\n", (unsigned long)v.nvcsw, (unsigned long)v.nivcsw);
 }
-
-// --- mappings ---------------------------------------------------------------------------------------------------------
-// One area, copied out so that nothing is locked while its line is written. The file is counted.
-static bool next_area(u64 from, struct vma *out)
-{
-    struct mm *m = &the_process->mm;
-    rw_read_lock(&m->lock);
-    struct vma *v = vm_find(from);
-    if (v) {
-        *out = *v;
-        if (out->file)
-            file_get(out->file);
-    }
-    rw_read_unlock(&m->lock);
-    return v != NULL;
-}
-
-static void area_line(struct seqbuf *s, const struct vma *v)
-{
-    char line[128], name[256] = "";
-    struct kstat st = { 0 };
-    if (v->file) {
-        vfs_stat(v->file, &st);
-        if (file_name(v->file, name, sizeof(name)) < 0)
-            name[0] = 0;
-    }
-    if (v->name)
-        strlcpy(name, v->name, sizeof(name));
-    unsigned major = (unsigned)(st.dev >> 8) & 0xfff, minor = (unsigned)((st.dev & 0xff) | ((st.dev >> 12) & 0xfff00));
-    int n = snprintf(line, sizeof(line), "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", (unsigned long)v->start, (unsigned long)v->end,
-                     v->prot & VM_READ ? 'r' : '-', v->prot & VM_WRITE ? 'w' : '-', v->prot & VM_EXEC ? 'x' : '-',
-                     v->flags & VMA_SHARED ? 's' : 'p', v->file ? (unsigned long)v->pgoff << PAGE_SHIFT : 0ul, major, minor,
-                     (unsigned long)st.ino);
-    while (name[0] && n < NAME_COLUMN && n < (int)sizeof(line) - 1)
-        line[n++] = ' ';
-    line[n] = 0;
-    seq_printf(s, "%s%s\n", line, name);
-}
-
-static u64 resident(const struct vma *v)
-{
-    u64 n = 0;
-    for (u64 a = v->start; a < v->end; a += PAGE_SIZE) {
-        int level;
-        const u64 *e = pt_lookup(a, &level);
-        if (!e)
-            a = ALIGN_DOWN(a, 512 * PAGE_SIZE) + 511 * PAGE_SIZE;       // no table: two MiB without a page
-        else
-            n += *e & PTE_P ? 1 : 0;
-    }
-    return n;
-}
-
-static void area_details(struct seqbuf *s, const struct vma *v)
-{
-    unsigned long size = (v->end - v->start) / 1024, rss = resident(v) * (PAGE_SIZE / 1024);
-    bool shared = v->flags & VMA_SHARED;
-    seq_printf(s, "Size:           %8lu kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\nRss:            %8lu kB\n"
-               "Pss:            %8lu kB\n", size, rss, rss);
-    seq_printf(s, "Shared_Clean:          0 kB\nShared_Dirty:   %8lu kB\nPrivate_Clean:         0 kB\nPrivate_Dirty:  %8lu kB\n",
-               shared ? rss : 0, shared ? 0 : rss);
-    seq_printf(s, "Referenced:     %8lu kB\nAnonymous:      %8lu kB\nAnonHugePages:         0 kB\nSwap:                  0 kB\n"
-               "Locked:         %8lu kB\n", rss, v->file ? 0 : rss, v->flags & VMA_LOCKED ? rss : 0);
-}
-
-static void show_areas(struct seqbuf *s, bool details)
-{
-    struct vma v = { 0 };   // GCC 11 does not see that next_area() fills it
-    for (u64 at = 0; next_area(at, &v); at = v.end) {
-        area_line(s, &v);
-        if (details)
-            area_details(s, &v);
-        if (v.file)
-            file_put(v.file);
-    }
-}
-
-static void show_maps(struct seqbuf *s) { show_areas(s, false); }
-static void show_smaps(struct seqbuf *s) { show_areas(s, true); }
 
 // --- the rest ---------------------------------------------------------------------------------------------------------
 static void show_cmdline(struct seqbuf *s) { seq_write(s, the_process->cmdline, the_process->cmdline_len); }
@@ -315,7 +236,11 @@ static void show_setgroups(struct seqbuf *s) { seq_printf(s, "allow\n"); }
 
 static void show_io(struct seqbuf *s)
 {
-    seq_printf(s, "rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0\n");
+    const struct process *p = the_process;
+    struct disk_work d = disk_work();
+    seq_printf(s, "rchar: %lu\nwchar: %lu\nsyscr: %lu\nsyscw: %lu\nread_bytes: %lu\nwrite_bytes: %lu\ncancelled_write_bytes: 0\n",
+               (unsigned long)p->io[0].bytes, (unsigned long)p->io[1].bytes, (unsigned long)p->io[0].calls, (unsigned long)p->io[1].calls,
+               (unsigned long)d.read, (unsigned long)d.written);
 }
 
 static void show_schedstat(struct seqbuf *s)
@@ -334,7 +259,7 @@ void procinfo_register(void)
         ssize_t (*store)(const char *buf, size_t n);
     } files[] = {
         { "stat", 0444, show_stat, NULL }, { "status", 0444, show_status, NULL }, { "statm", 0444, show_statm, NULL },
-        { "maps", 0444, show_maps, NULL }, { "smaps", 0444, show_smaps, NULL }, { "cmdline", 0444, show_cmdline, NULL },
+        { "cmdline", 0444, show_cmdline, NULL },
         { "environ", 0400, show_environ, NULL }, { "auxv", 0400, show_auxv, NULL }, { "comm", 0644, show_comm, store_comm },
         { "limits", 0444, show_limits, NULL }, { "oom_score", 0444, show_oom_score, NULL },
         { "oom_score_adj", 0644, show_oom_adj, store_oom_adj }, { "cgroup", 0444, show_cgroup, NULL },
@@ -348,6 +273,8 @@ void procinfo_register(void)
         snprintf(path, sizeof(path), "/proc/self/%s", files[i].name);
         proc_register(path, files[i].mode, files[i].show, files[i].store);
     }
+    procmaps_register();
+    mqueue_proc();
     sysv_msg_proc();
     sysv_sem_proc();
     sysv_shm_proc();

@@ -3,5 +3,7 @@
 #define UNI_PROCINFO_PRIV_H
 
 void procinfo_register(void);           // the files of /proc/self that are about the process
+void procmaps_register(void);           // linux/procmaps.c
+void mqueue_proc(void);                 // linux/mqueue.c: /proc/sys/fs/mqueue
 
 #endif

@@ -152,7 +152,7 @@ long sys_rt_sigreturn(struct regs *r)
         goto bad;
     signal_set_mask(f.uc.sigmask);
     load_context(r, &f.uc.mc);
-    if (r->rip >= USER_MAX || f.uc.mc.cs != 0x33)
+    if (f.uc.mc.cs != 0x33)
         goto bad;
     if (f.uc.mc.fpstate) {
         if (fpu_restore_user(f.uc.mc.fpstate))
@@ -161,13 +161,14 @@ long sys_rt_sigreturn(struct regs *r)
         fpu_reset(t);
     }
     restore_altstack(&f.uc.stack, r->rsp);
-    return (long)r->rax;
+    if (r->rip < USER_MAX)
+        return (long)r->rax;
+    t->trap_nr = 13;                // general protection: what the return would have run into
+    t->trap_error = 0;
 bad:
-    // The frame is broken: what it was to restore is lost, so the handler, if any, gets a harmless place to have come from.
-    if (r->rip >= USER_MAX)
-        r->rip = 0;
-    r->rcx = r->rip;
+    // The frame is broken, or there is no such place to go on at: a handler may look at what came of it. The CPU never sees it, because
+    // the signal either has a handler by then or ends the program.
     r->orig_rax = ~0ull;
     signal_force(SIG_SEGV, NULL);
-    return 0;
+    return (long)r->rax;
 }

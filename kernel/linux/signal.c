@@ -187,6 +187,7 @@ long sys_sigaltstack(struct regs *r)
     struct thread *t = current();
     struct sigaltstack_k new, old = t->altstack;
     old.pad = 0;
+    old.flags &= ~SS_ONSTACK_K;     // given is not in use
     if (!old.size)
         old.flags = (i32)(SS_DISABLE_K | ((u32)old.flags & SS_AUTODISARM_K));
     else if (on_altstack(t, r->rsp))

@@ -75,9 +75,15 @@ static u32 sigfd_poll(struct file *f, struct poll_table *pt)
     return (current()->pending.set | the_process->pending.set) & s->mask ? POLL_IN | POLL_RDNORM : 0;
 }
 
+static void sigfd_info(struct file *f, struct seqbuf *s)
+{
+    seq_printf(s, "sigmask:\t%016lx\n", (unsigned long)((struct sigfd *)f->priv)->mask);
+}
+
 static void sigfd_release(struct file *f) { kfree(f->priv); }
 
-static const struct file_ops sigfd_ops = { .seek = seek_nowhere, .read = sigfd_read, .poll = sigfd_poll, .release = sigfd_release };
+static const struct file_ops sigfd_ops = { .seek = seek_nowhere, .read = sigfd_read, .poll = sigfd_poll, .release = sigfd_release,
+                                            .info = sigfd_info };
 
 static long change_mask(int fd, sigset_k mask)
 {

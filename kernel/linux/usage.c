@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the process used: getrusage(2), times(2), user and system time.
+#include "blk.h"
 #include "errno.h"
 #include "lib.h"
 #include "process.h"
@@ -101,7 +102,12 @@ long sys_getrusage(struct regs *r)
         spin_unlock(&p->thread_lock);
     }
     if (who != RUSAGE_CHILDREN_K)
-        u.maxrss = (i64)((p->mm.anon_pages + p->mm.file_pages) * (PAGE_SIZE / 1024));
+        u.maxrss = (i64)(vm_peak(&p->mm) * (PAGE_SIZE / 1024));
+    if (who == RUSAGE_SELF_K) {
+        struct disk_work d = disk_work();
+        u.inblock = (i64)(d.read / 512);
+        u.oublock = (i64)(d.written / 512);
+    }
     u.utime[0] = (i64)(c.user / NSEC_PER_SEC);
     u.utime[1] = (i64)(c.user % NSEC_PER_SEC / 1000);
     u.stime[0] = (i64)(c.system / NSEC_PER_SEC);

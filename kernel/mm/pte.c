@@ -54,6 +54,7 @@ void pte_zap(struct mm *mm, u64 start, u64 end)
 {
     u32 n, flushed = 0;
     u64 va = start, *e;
+    mm->peak_pages = vm_peak(mm);
     while ((e = pte_span(&va, end, &n))) {
         for (u32 i = 0; i < n; i++) {
             u64 old = e[i];

@@ -172,6 +172,25 @@ static u64 gap_below(struct mm *mm, u64 top, u64 len)
     return top - len;
 }
 
+// The lowest gap from `at` on that ends before `end`.
+static long gap_above(u64 at, u64 end, u64 len)
+{
+    while (len <= end && at <= end - len) {
+        struct vma *v = vm_find(at);
+        if (!v || vma_low(v) >= at + len)
+            return (long)at;
+        at = v->end;
+    }
+    return -ENOMEM;
+}
+
+// For MAP_32BIT, where Linux looks too.
+static long gap_low(u64 hint, u64 len)
+{
+    const u64 from = 1ull << 30, end = 2 * from;
+    return hint && hint <= end && len <= end - hint && hint_free(hint, len) ? (long)hint : gap_above(from, end, len);
+}
+
 // The highest gap below mmap_top; above it when there is none. No gap above gap_from is larger than gap_passed, so most searches
 // begin where the last one ended, however many areas there are.
 long vm_gap(struct mm *mm, u64 hint, u64 len)
@@ -187,13 +206,7 @@ long vm_gap(struct mm *mm, u64 hint, u64 len)
     }
     if (at)
         return (long)at;
-    for (at = mm->mmap_top; at <= USER_MAX - len;) {
-        struct vma *v = vm_find(at);
-        if (!v || vma_low(v) >= at + len)
-            return (long)at;
-        at = v->end;
-    }
-    return -ENOMEM;
+    return gap_above(mm->mmap_top, USER_MAX, len);
 }
 
 // [start, high) has become free: the next search must see it.
@@ -297,16 +310,16 @@ long vm_map_locked(struct mm *mm, u64 addr, u64 len, u32 prot, u32 flags, struct
     if (err)
         return err;
     if (!fixed) {
-        long at = vm_gap(mm, addr, len);
+        long at = flags & VMA_LOW ? gap_low(addr, len) : vm_gap(mm, addr, len);
         if (at < 0)
             return at;
         addr = (u64)at;
     }
+    flags &= ~(u32)VMA_LOW;
     struct vma *v = mm->nr_areas <= AREAS_MAX ? kmalloc(sizeof(*v), PA_ZERO) : NULL;
     if (!v)
         return -ENOMEM;
-    if (mm->lock_future)
-        flags |= VMA_LOCKED;
+    flags |= mm->lock_future;
     *v = (struct vma){ .start = addr, .end = addr + len, .prot = prot, .flags = flags, .file = f, .pgoff = f ? pgoff : 0 };
     if (flags & VMA_STACK)
         v->name = "[stack]";
@@ -380,7 +393,7 @@ static bool write_allowed(const struct vma *v)
 {
     if (v->flags & VMA_SPECIAL)
         return false;                   // the kernel's own pages
-    return !(v->flags & VMA_SHARED) || !v->file || (v->file->flags & ACCMODE) == RDWR;
+    return !(v->flags & VMA_SHARED) || !v->file || ((v->file->flags & ACCMODE) == RDWR && !(v->flags & VMA_SEALED));
 }
 
 static int protect_locked(struct mm *mm, u64 start, u64 end, u32 prot)

@@ -15,7 +15,7 @@ bool vm_writable_mapping(const struct inode *ino)
     bool found = false;
     rw_read_lock(&mm->lock);
     for (struct vma *v = vm_find(0); v && !found; v = vma_next(v))
-        found = v->file && v->file->inode == ino && (v->flags & VMA_SHARED) && (v->file->flags & ACCMODE) == RDWR;
+        found = v->file && v->file->inode == ino && (v->flags & (VMA_SHARED | VMA_SEALED)) == VMA_SHARED && (v->file->flags & ACCMODE) == RDWR;
     rw_read_unlock(&mm->lock);
     return found;
 }

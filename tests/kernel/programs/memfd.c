@@ -3,6 +3,33 @@
 // oracle: libc=musl,glibc
 #include "oracle.h"
 
+// What a seal forbids later: to map for writing by mprotect, to cut or grow by open and fallocate.
+static void sealed(void)
+{
+    char path[40];
+    int fd = memfd_create("sealed", MFD_ALLOW_SEALING);
+
+    ftruncate(fd, 4 * PAGE);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    T(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK));
+    T(open(path, O_RDWR | O_TRUNC));
+    T(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW));
+    T(fallocate(fd, 0, 0, 4 * PAGE));
+    T(fallocate(fd, 0, 0, 5 * PAGE));
+    T(fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, PAGE));
+    char *before = M(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+    T(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+    T(mprotect(before, PAGE, PROT_READ));
+    T(mprotect(before, PAGE, PROT_READ | PROT_WRITE));
+    char *later = M(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0));
+    T(mprotect(later, PAGE, PROT_READ | PROT_WRITE));
+    T(fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, PAGE));
+    T(fallocate(fd, 0, 0, PAGE));
+    T(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+    munmap(before, PAGE);
+    T(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+}
+
 int main(void)
 {
     struct stat s;
@@ -58,5 +85,6 @@ int main(void)
     T(madvise(p, PAGE, MADV_DONTNEED));
     V(p[0]);
     T(open("/proc/self/fd/3", O_RDWR) >= 0);
+    sealed();
     return 0;
 }

@@ -267,3 +267,9 @@ u32 notify_cookie(void);
 void notify_path(struct path *p, u32 mask) { (void)p, (void)mask; }
 void notify_inode(struct inode *i, u32 mask, u32 cookie, const char *name) { (void)i, (void)mask, (void)cookie, (void)name; }
 u32 notify_cookie(void) { return 1; }
+
+u32 inode_seals(const struct inode *i)
+{
+    (void)i;
+    return 0;
+}
