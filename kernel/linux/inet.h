@@ -80,6 +80,10 @@ struct tcp_sock {
     struct list all_node;       // tcp_socks
 };
 
+extern u32 inet_udp_drops;      // linux/inet_mib.c: datagrams that found no room, ever
+void inet_mib_init(void);
+const ip6_addr_t *inet_gateway6(struct netif *n);       // where its default route leads; NULL: nowhere
+
 struct udp_sock {
     struct inet_opts opt;
     struct inet_addr local, remote;

@@ -67,6 +67,7 @@ int dgram_queue(struct udp_sock *u, struct pbuf *p, const ip_addr_t *from, u16 p
     struct dgram *d = u->queued + size > u->s->rcvbuf ? NULL : kmalloc(sizeof(*d), PA_ATOMIC);
     if (!d) {
         u->drops++;
+        inet_udp_drops += !u->raw;
         return -ENOBUFS;
     }
     d->p = p;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// /proc/net/{dev,tcp,tcp6,udp,udp6,raw,raw6,arp,route,if_inet6,sockstat} (proc(5)), and the limits programs look up under /proc/sys/net.
+// /proc/net/{dev,tcp,tcp6,udp,udp6,raw,raw6,arp,route,if_inet6} (proc(5)), and the limits programs look up under /proc/sys/net.
 #include "inet.h"
 
 #include "lwip/etharp.h"
@@ -16,7 +16,9 @@ static void show_dev(struct seqbuf *s)
     seq_printf(s, "Inter-|   Receive                                                |  Transmit\n");
     seq_printf(s, " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier "
                   "compressed\n");
-    seq_printf(s, "    lo: %7u %7u    0    0    0     0          0         0 %8u %7u    0    0    0     0       0          0\n", 0, 0, 0, 0);
+    const struct stats_mib2_netif_ctrs *lo = &inet_netif(1)->mib2_counters;
+    seq_printf(s, "    lo: %7u %7u    0    0    0     0          0         0 %8u %7u    0    0    0     0       0          0\n", lo->ifinoctets,
+               lo->ifinucastpkts, lo->ifoutoctets, lo->ifoutucastpkts);
     for (struct list *n = netdevs.next; n != &netdevs; n = n->next) {
         struct netdev *d = list_entry(n, struct netdev, node);
         seq_printf(s, "%6s: %7lu %7lu    0 %4lu    0     0          0         0 %8lu %7lu    0 %4lu    0     0       0          0\n",
@@ -165,25 +167,6 @@ static void show_if_inet6(struct seqbuf *s)
     }
 }
 
-static u32 length(const struct tcp_pcb *p)
-{
-    u32 n = 0;
-    for (; p; p = p->next)
-        n++;
-    return n;
-}
-
-static void show_sockstat(struct seqbuf *s)
-{
-    u32 tcp = 0, udp = 0;
-    for (struct list *n = tcp_socks.next; n != &tcp_socks; n = n->next)
-        tcp++;
-    for (struct list *n = udp_socks.next; n != &udp_socks; n = n->next)
-        udp++;
-    seq_printf(s, "sockets: used %lu\nTCP: inuse %u orphan 0 tw %u alloc %u mem 0\nUDP: inuse %u mem 0\n", socket_count(), tcp,
-               length(tcp_tw_pcbs), length(tcp_active_pcbs), udp);
-}
-
 static void show_somaxconn(struct seqbuf *s) { seq_printf(s, "4096\n"); }
 static void show_port_range(struct seqbuf *s) { seq_printf(s, "32768\t60999\n"); }
 static void show_one(struct seqbuf *s) { seq_printf(s, "1\n"); }
@@ -194,7 +177,7 @@ void inet_proc_init(void)
     static const struct { const char *path; void (*show)(struct seqbuf *); } files[] = {
         { "/proc/net/dev", show_dev }, { "/proc/net/tcp", show_tcp }, { "/proc/net/tcp6", show_tcp6 }, { "/proc/net/udp", show_udp }, { "/proc/net/udp6", show_udp6 },
         { "/proc/net/raw", show_raw }, { "/proc/net/raw6", show_raw6 }, { "/proc/net/arp", show_arp },
-        { "/proc/net/route", show_route }, { "/proc/net/if_inet6", show_if_inet6 }, { "/proc/net/sockstat", show_sockstat },
+        { "/proc/net/route", show_route }, { "/proc/net/if_inet6", show_if_inet6 },
         { "/proc/sys/net/core/somaxconn", show_somaxconn }, { "/proc/sys/net/ipv4/ip_local_port_range", show_port_range },
         { "/proc/sys/net/ipv4/tcp_timestamps", show_one }, { "/proc/sys/net/ipv4/tcp_sack", show_one },
         { "/proc/sys/net/ipv4/tcp_window_scaling", show_one },
@@ -203,4 +186,5 @@ void inet_proc_init(void)
     net_need();                               // the files are about its interfaces
     for (size_t i = 0; i < ARRAY_SIZE(files); i++)
         proc_register(files[i].path, 0444, files[i].show, NULL);
+    inet_mib_init();
 }

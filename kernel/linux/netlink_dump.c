@@ -210,9 +210,18 @@ static void put_local4(struct nl_out *o, struct netif *n)
     put_route(o, &r);
 }
 
-static void put_main6(struct nl_out *o, struct netif *n)
+const ip6_addr_t *inet_gateway6(struct netif *n)
 {
     const ip6_addr_t *gw = net_hook_gateway6(n, NULL);
+    for (int i = 0; !gw && netdev_of(n) && i < LWIP_ND6_NUM_ROUTERS; i++)
+        if (default_router_list[i].neighbor_entry && default_router_list[i].neighbor_entry->netif == n)
+            gw = &default_router_list[i].neighbor_entry->next_hop_address;
+    return gw;
+}
+
+static void put_main6(struct nl_out *o, struct netif *n)
+{
+    const ip6_addr_t *gw = inet_gateway6(n);
     struct route r = { .n = n, .family = K_AF_INET6, .table = RT_TABLE_MAIN, .type = RTN_UNICAST, .protocol = RTPROT_KERNEL,
                        .metric = 256, .prefix = 64 };
     for (int i = 0; netdev_of(n) && i < LWIP_IPV6_NUM_ADDRESSES; i++) {
@@ -221,9 +230,6 @@ static void put_main6(struct nl_out *o, struct netif *n)
         if (ip6_addr_isvalid(netif_ip6_addr_state(n, i)))
             put_route(o, &r);
     }
-    for (int i = 0; !gw && netdev_of(n) && i < LWIP_ND6_NUM_ROUTERS; i++)
-        if (default_router_list[i].neighbor_entry && default_router_list[i].neighbor_entry->netif == n)
-            gw = &default_router_list[i].neighbor_entry->next_hop_address;
     if (gw) {
         struct route d = { .n = n, .family = K_AF_INET6, .table = RT_TABLE_MAIN, .type = RTN_UNICAST, .protocol = RTPROT_BOOT,
                            .metric = 1024, .gateway = gw->addr };

@@ -140,7 +140,7 @@ edit core/tcp_in.c 's/^\( *\)tcp_parseopt(pcb);/\1if (flags \& TCP_SYN) tcp_pars
 edit core/tcp_in.c 's/^          pcb->mss = ((mss > TCP_MSS)/          if (pcb->state == SYN_SENT || !pcb->snd_queuelen) &/' '!pcb->snd_queuelen) *pcb->mss'
 edit core/tcp_in.c 's/pcb->mss = tcp_eff_send_mss(\(n*pcb\)->mss,.*/& net_tcp_agreed(\1);/' 'net_tcp_agreed(npcb)'
 edit core/tcp_out.c 's/mss_local = LWIP_MAX(mss_local, LWIP_TCP_OPT_LEN_TS + 1);/mss_local = (u16_t)(mss_local + optlen);/' 'mss_local + optlen'
-edit core/tcp_out.c '/^tcp_build_timestamp_option(/,/^}/ s/sys_now()/net_tcp_stamp_ms + pcb->net.stamp_offset/' 'pcb->net.stamp_offset'
+edit core/tcp_out.c '/^tcp_build_timestamp_option(/,/^}/ s/sys_now()/net_tcp_stamp + pcb->net.stamp_offset/' 'pcb->net.stamp_offset'
 edit core/tcp_out.c '/^tcp_output_fill_options(/,/^}/ s/tcp_build_timestamp_option(pcb, opts);/net_tcp_clock(); &/' 'net_tcp_clock(); tcp_build'
 stamped='pcb->flags \& TF_TIMESTAMP ? TF_SEG_OPTS_TS : 0'
 for probe in tcp_keepalive tcp_zero_window_probe; do

@@ -142,6 +142,22 @@ static void evict_half_open(struct tcp_pcb_listen *l)
         tcp_abandon(oldest, 0);
 }
 
+#define USUAL PP_HTONL(0x0101080au)           // two NOPs before the timestamps, nothing after them: RFC 7323, appendix A
+
+// Nearly every segment of a connection: timestamps that are not old.
+static bool usual(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, u32 data)
+{
+    const u32 *o = (const u32 *)(hdr + 1);
+    if (len != 12 || len1 != 12 || o[0] != USUAL || !(pcb->flags & TF_TIMESTAMP) || (TCPH_FLAGS(hdr) & (TCP_RST | TCP_SYN | TCP_FIN)))
+        return false;
+    u32 value = lwip_ntohl(o[1]);
+    if ((i32)(value - pcb->ts_recent) < 0)
+        return false;
+    pcb->net.echo = lwip_ntohl(o[2]);
+    stamps_remember(pcb, value, hdr->seqno, data);
+    return true;
+}
+
 static bool options(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest, u32 data)
 {
     u8 all[40];
@@ -151,9 +167,10 @@ static bool options(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32
         memcpy(all + len1, rest, len - len1);
         first = all;
     }
+    pcb->net.echo = 0;
     if (!stamps_input(pcb, hdr, first, len, data))        // lwIP has brought the header's fields into host order
         return false;
-    if (len != 12 && (TCPH_FLAGS(hdr) & TCP_ACK))         // 12: timestamps, and nothing else fits
+    if (len && (TCPH_FLAGS(hdr) & TCP_ACK))
         recovery_input(pcb, first, len, hdr->ackno);
     return true;
 }
@@ -168,7 +185,7 @@ void net_tcp_passive(struct tcp_pcb *pcb)
 int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 len1, const u8 *rest, u32 data)
 {
     if (likely(pcb->state != LISTEN)) {
-        if (!options(pcb, hdr, len, len1, rest, data))
+        if (!usual(pcb, hdr, len, len1, data) && !options(pcb, hdr, len, len1, rest, data))
             return ERR_VAL;
         if (unlikely(data && (pcb->ooseq || TCP_SEQ_LT(hdr->seqno, pcb->rcv_nxt))))
             sack_received(pcb, hdr->seqno, data);
@@ -177,8 +194,10 @@ int net_hook_tcp(struct tcp_pcb *pcb, const struct tcp_hdr *hdr, u32 len, u32 le
         return ERR_OK;
     }
     struct tcp_pcb_listen *l = (struct tcp_pcb_listen *)pcb;
-    if (inet_syn_allowed && !inet_syn_allowed(l->callback_arg))
-        return ERR_MEM;                       // linux/inet_tcp_listen.c counts it
+    if (inet_syn_allowed && !inet_syn_allowed(l->callback_arg)) {
+        net_tcp_counts.overflows++;
+        return ERR_MEM;
+    }
     if (l->accepts_pending >= l->backlog)
         evict_half_open(l);
     return ERR_OK;

@@ -356,6 +356,7 @@ int net_tcp_timed_out(struct tcp_pcb *pcb)
 {
     if (!pcb->unacked || pcb->state >= ESTABLISHED || seg_busy(pcb->unacked))
         return ERR_VAL;
+    net_tcp_counts.syns_again++;
     while (pcb->unacked)
         if (!send_again(pcb, &pcb->unacked))
             return ERR_VAL;

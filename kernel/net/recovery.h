@@ -26,6 +26,13 @@ bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at); // false: no mem
 
 // net/stamps.c
 const u8 *tcp_option(const u8 *options, u32 len, u8 kind);     // where it begins, all of it within `len`; NULL: there is none
+// Section 4.3: of what moves the left edge of the window, if it is not older.
+static inline void stamps_remember(struct tcp_pcb *pcb, u32 value, u32 seq, u32 len)
+{
+    u32 gone = pcb->ts_lastacksent - seq;     // what we had acknowledged before
+    if (gone <= len && (i32)(value - pcb->ts_recent) >= 0)
+        pcb->ts_recent = value;
+}
 bool stamps_input(struct tcp_pcb *pcb, const struct tcp_hdr *h, const u8 *options, u32 len, u32 data);
 void stamps_measure(struct tcp_pcb *pcb);
 

@@ -185,6 +185,7 @@ void sack_received(struct tcp_pcb *pcb, u32 seq, u32 len)
     if (pcb->state < ESTABLISHED)
         return;
     tcp_set_flags(pcb, TF_ACK_NOW);
+    net_tcp_counts.early += TCP_SEQ_GT(seq, pcb->rcv_nxt);
     r->twice_left = r->twice_right = 0;
     if (TCP_SEQ_LT(seq, pcb->rcv_nxt)) {
         r->twice_left = seq;

@@ -9,12 +9,11 @@
 #include "time.h"
 
 enum { OPT_END = 0, OPT_NOP = 1, OPT_STAMPS = 8, OPT_STAMPS_LEN = 10 };
-#define USUAL 0x0101080au                     // two NOPs before them: RFC 7323, appendix A
 #define REORDERED 1u                          // Linux's TCP_PAWS_WINDOW: one step back is what a busy sender's clock may do
 #define VALID_TICKS (24u * 86400 * 1000 / TCP_SLOW_INTERVAL)      // section 5.5: nothing was heard for 24 days
-#define MEASURE_MOST_MS 120000u
+#define MEASURE_MOST_US 120000000u
 
-u32 net_tcp_stamp_ms;
+u32 net_tcp_stamp;
 
 static u32 load_be32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
 
@@ -43,7 +42,7 @@ u32 net_tcp_start(struct tcp_pcb *pcb)
         random_bytes(key, sizeof(key));
     u32 h = hash32(&pcb->local_ip, sizeof(ip_addr_t), key[0] | 1);
     h = hash32(&pcb->remote_ip, sizeof(ip_addr_t), h ^ key[1]);
-    pcb->net.stamp_offset = hash32(key, sizeof(key), h);
+    pcb->net.stamp_offset = h ^ key[2];
     u32 ports[3] = { (u32)pcb->local_port << 16 | pcb->remote_port, key[2], key[3] };
     return hash32(ports, sizeof(ports), h) + (u32)(clock_mono_ns() / 4096);
 }
@@ -55,39 +54,34 @@ void net_tcp_agreed(struct tcp_pcb *pcb)
         pcb->mss = (u16_t)(pcb->mss - LWIP_TCP_OPT_LEN_TS_OUT);
 }
 
-// Of each segment but those of listeners. False: it is an old duplicate (section 5.3, R1), and acknowledged if it must be.
+// Of each segment with options but those of listeners. False: it is an old duplicate (section 5.3, R1), and acknowledged if it must be.
 bool stamps_input(struct tcp_pcb *pcb, const struct tcp_hdr *h, const u8 *options, u32 len, u32 data)
 {
-    pcb->net.echo = 0;
     if (!(pcb->flags & TF_TIMESTAMP) || (TCPH_FLAGS(h) & TCP_RST))
         return true;
-    const u8 *o = len >= 12 && load_be32(options) == USUAL ? options + 2 : tcp_option(options, len, OPT_STAMPS);
-    if (unlikely(!o || o[1] != OPT_STAMPS_LEN))
+    const u8 *o = tcp_option(options, len, OPT_STAMPS);
+    if (!o || o[1] != OPT_STAMPS_LEN)
         return true;                          // as Linux: the RFC would have it dropped
     u32 value = load_be32(o + 2);
-    i32 newer = (i32)(value - pcb->ts_recent);
-    if (unlikely(newer < -(i32)REORDERED && pcb->ts_recent && tcp_ticks - pcb->tmr < VALID_TICKS)) {
+    if ((i32)(value - pcb->ts_recent) < -(i32)REORDERED && pcb->ts_recent && tcp_ticks - pcb->tmr < VALID_TICKS) {
         net_tcp_counts.paws++;
         tcp_send_empty_ack(pcb);
         return false;
     }
     pcb->net.echo = load_be32(o + 6);
-    // Section 4.3: of what moves the left edge of the window.
-    u32 end = h->seqno + data + ((TCPH_FLAGS(h) & (TCP_SYN | TCP_FIN)) != 0);
-    if (newer >= 0 && TCP_SEQ_LEQ(h->seqno, pcb->ts_lastacksent) && TCP_SEQ_GEQ(end, pcb->ts_lastacksent))
-        pcb->ts_recent = value;
+    stamps_remember(pcb, value, h->seqno, data + ((TCPH_FLAGS(h) & (TCP_SYN | TCP_FIN)) != 0));
     return true;
 }
 
 // A round trip of what was sent again, where only the echo tells which of the two was answered (section 4.1; Karn's rule has no need
-// to hold it back). Its steps are milliseconds.
+// to hold it back). It is as coarse as their clock.
 void stamps_measure(struct tcp_pcb *pcb)
 {
     u32 echo = pcb->net.echo;
     if (!echo)
         return;
     net_tcp_clock();
-    u32 ms = net_tcp_stamp_ms + pcb->net.stamp_offset - echo;
-    if (ms < MEASURE_MOST_MS)
-        net_tcp_sample(pcb, MAX(ms, 1u) * 1000);
+    u64 us = ((u64)(net_tcp_stamp + pcb->net.stamp_offset - echo) << NET_STAMP_SHIFT) / 1000;
+    if (us < MEASURE_MOST_US)
+        net_tcp_sample(pcb, (u32)MAX(us, 1000ull));
 }

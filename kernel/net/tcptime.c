@@ -30,7 +30,7 @@ u32 tcp_wire_mss(const struct tcp_pcb *pcb)
 u32 net_tcp_clock(void)
 {
     u64 ns = clock_mono_ns();
-    net_tcp_stamp_ms = (u32)(ns / 1000000);
+    net_tcp_stamp = (u32)(ns >> NET_STAMP_SHIFT);
     return (u32)(ns / 1000 - 20000000) | 1;
 }
 

@@ -115,7 +115,26 @@ extern u32 net_tcp_wnd, net_tcp_sndbuf;
 #define LWIP_NETIF_EXT_STATUS_CALLBACK 0
 #define LWIP_CHECKSUM_CTRL_PER_NETIF 1
 #define LWIP_CHECKSUM_ON_COPY 0
-#define LWIP_STATS 0
+// What /proc/net/snmp and its like tell (linux/inet_mib.c), nothing else.
+#define LWIP_STATS 1
+#define LWIP_STATS_LARGE 1
+#define MIB2_STATS 1
+#define TCP_STATS 1
+#define IP6_STATS 1
+#define ICMP6_STATS 1
+#define LINK_STATS 0
+#define ETHARP_STATS 0
+#define IP_STATS 0
+#define IPFRAG_STATS 0
+#define ICMP_STATS 0
+#define IGMP_STATS 0
+#define UDP_STATS 0
+#define MEM_STATS 0
+#define MEMP_STATS 0
+#define SYS_STATS 0
+#define IP6_FRAG_STATS 0
+#define MLD6_STATS 0
+#define ND6_STATS 0
 #define LWIP_NOASSERT 0
 
 // Called from places that fetch-lwip.sh edits; net/tcphash.c.

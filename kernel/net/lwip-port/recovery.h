@@ -56,14 +56,17 @@ struct net_tcp_counts {
     u32 paws;                   // old duplicates by their timestamps
     u32 again;                  // segments sent again
     u32 timeouts, recoveries, undone, probes;
-    u32 overflows, drops;       // listeners without room
+    u32 syns_again, early;      // SYNs sent again; segments that came before others
+    u32 overflows;              // SYNs for listeners without room
 };
 extern struct net_tcp_counts net_tcp_counts;
 
 // Called from the places that fetch-lwip.sh edits.
 struct tcp_seg;
 u32 net_tcp_clock(void);                            // microseconds, never 0
-extern u32 net_tcp_stamp_ms;                        // when that was, in milliseconds
+// The clock of timestamps as net_tcp_clock() last read it. Its ticks are 1.05 ms: RFC 7323, section 5.4 wants 1 ms to 1 s.
+#define NET_STAMP_SHIFT 20
+extern u32 net_tcp_stamp;
 void net_tcp_agreed(struct tcp_pcb *pcb);           // on options; pcb->mss is what a packet takes without them
 void net_tcp_sample(struct tcp_pcb *pcb, u32 us);   // a round trip was measured
 int net_tcp_rto(struct tcp_pcb *pcb);               // the time-out, in TCP_SLOW_INTERVALs

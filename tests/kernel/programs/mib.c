@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// The counters of /proc/net/{snmp,netstat,snmp6,sockstat,sockstat6} that tools read: what connections, refusals and datagrams add to them.
+// oracle: libc=musl,glibc timeout=60
+#include "oracle.h"
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#define NAMES 24
+static const char *const names[NAMES] = {
+    "Ip:Forwarding", "Ip:DefaultTTL", "Tcp:RtoAlgorithm", "Tcp:RtoMin", "Tcp:RtoMax", "Tcp:MaxConn", "Tcp:ActiveOpens", "Tcp:PassiveOpens", "Tcp:CurrEstab",
+    "Tcp:RetransSegs", "Tcp:InErrs", "Tcp:OutRsts", "Udp:InDatagrams", "Udp:NoPorts", "Udp:InErrors", "Udp:OutDatagrams", "Udp:RcvbufErrors",
+    "Icmp:InMsgs", "Icmp:InDestUnreachs", "Icmp:OutMsgs", "Icmp:OutDestUnreachs", "TcpExt:SyncookiesSent", "TcpExt:ListenOverflows",
+    "TcpExt:PAWSEstab",
+};
+
+static char text[65536];
+
+static void slurp(const char *path)
+{
+    int fd = open(path, O_RDONLY);
+    ssize_t n, at = 0;
+
+    MUST(fd);
+    while ((n = read(fd, text + at, sizeof text - 1 - at)) > 0)
+        at += n;
+    text[at] = 0;
+    close(fd);
+}
+
+// A pair of lines, names and numbers: the one called HEAD:NAME.
+static long number(const char *what)
+{
+    char head[32], *line, *names_at, *values_at, *a, *b, *save_a, *save_b;
+    const char *name = strchr(what, ':') + 1;
+    static char copy[65536];
+
+    snprintf(head, sizeof head, "%.*s ", (int)(name - what), what);
+    strcpy(copy, text);
+    line = strstr(copy, head);
+    if (!line)
+        return -99;
+    names_at = line + strlen(head);
+    values_at = strchr(names_at, '\n') + 1 + strlen(head);
+    values_at[strcspn(values_at, "\n")] = 0;
+    names_at[strcspn(names_at, "\n")] = 0;
+    a = strtok_r(names_at, " ", &save_a);
+    b = strtok_r(values_at, " ", &save_b);
+    while (a && b && strcmp(a, name)) {
+        a = strtok_r(NULL, " ", &save_a);
+        b = strtok_r(NULL, " ", &save_b);
+    }
+    return a && b ? atol(b) : -99;
+}
+
+static void take(long *v)
+{
+    slurp("/proc/net/snmp");
+    for (int i = 0; i < NAMES; i++)
+        if (strncmp(names[i], "TcpExt", 6))
+            v[i] = number(names[i]);
+    slurp("/proc/net/netstat");
+    for (int i = 0; i < NAMES; i++)
+        if (!strncmp(names[i], "TcpExt", 6))
+            v[i] = number(names[i]);
+}
+
+static void told(const char *what, const long *before)
+{
+    long now[NAMES];
+
+    take(now);
+    SAY("-- %s", what);
+    for (int i = 0; i < NAMES; i++)
+        if (now[i] != before[i])
+            SAY("%s %+ld", names[i], now[i] - before[i]);
+}
+
+static struct sockaddr_in here(int fd)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+
+    MUST(bind(fd, (void *)&a, n));
+    MUST(getsockname(fd, (void *)&a, &n));
+    return a;
+}
+
+static void lines_of(const char *path, const char *start)
+{
+    char *line, *save;
+
+    slurp(path);
+    for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+        if (!strncmp(line, start, strlen(start)))
+            SAY("%s", line);
+}
+
+int main(void)
+{
+    long before[NAMES];
+    int l = socket(AF_INET, SOCK_STREAM, 0), c[3], s[3], one = 1, small = 2304;
+    struct sockaddr_in a = here(l), b;
+    char buffer[2048] = "";
+
+    take(before);
+    for (int i = 0; i < 6; i++)
+        SAY("%s %ld", names[i], before[i]);
+    MUST(listen(l, 5));
+    for (int i = 0; i < 3; i++) {
+        MUST(c[i] = socket(AF_INET, SOCK_STREAM, 0));
+        MUST(connect(c[i], (void *)&a, sizeof a));
+        MUST(s[i] = accept(l, NULL, NULL));
+    }
+    told("three connections", before);
+    lines_of("/proc/net/sockstat", "UDP:");
+    for (int i = 0; i < 3; i++) {
+        struct linger now = {1, 0};
+        setsockopt(c[i], SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        close(c[i]);
+        close(s[i]);
+    }
+    told("and their ends", before);
+
+    MUST(c[0] = socket(AF_INET, SOCK_STREAM, 0));
+    b = here(c[0]);
+    close(c[0]);
+    take(before);
+    MUST(c[0] = socket(AF_INET, SOCK_STREAM, 0));
+    T(connect(c[0], (void *)&b, sizeof b));
+    told("a refusal", before);
+    close(c[0]);
+
+    MUST(s[0] = socket(AF_INET, SOCK_DGRAM, 0));
+    MUST(c[0] = socket(AF_INET, SOCK_DGRAM, 0));
+    b = here(s[0]);
+    lines_of("/proc/net/sockstat", "UDP");
+    lines_of("/proc/net/sockstat", "RAW");
+    lines_of("/proc/net/sockstat6", "");
+    take(before);
+    for (int i = 0; i < 4; i++) {
+        MUST(sendto(c[0], buffer, 100, 0, (void *)&b, sizeof b));
+        MUST(recv(s[0], buffer, sizeof buffer, 0));
+    }
+    told("four datagrams", before);
+    close(s[0]);
+    MUST(sendto(c[0], buffer, 100, 0, (void *)&b, sizeof b));
+    nap(20);
+    told("and one for nobody", before);
+
+    MUST(s[0] = socket(AF_INET, SOCK_DGRAM, 0));
+    setsockopt(s[0], SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(s[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    b = here(s[0]);
+    take(before);
+    for (int i = 0; i < 50; i++)
+        MUST(sendto(c[0], buffer, 1000, 0, (void *)&b, sizeof b));
+    long now[NAMES];
+    take(now);
+    V(now[16] - before[16] > 20);
+    V(now[14] - before[14] == now[16] - before[16]);
+    return 0;
+}
