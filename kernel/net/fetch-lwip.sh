@@ -125,6 +125,8 @@ edit core/tcp_out.c 's/^  tcp_output_fill_options(pcb, p, optflags, num_sacks);/
 edit core/tcp.c 's/pcb->ssthresh = TCP_SND_BUF;/pcb->ssthresh = 0x7fffffff;/' 0x7fffffff
 
 edit core/tcp_in.c '/Try to send something out/,/tcp_output/ s/tcp_output(pcb);/net_tcp_answer(pcb);/' 'net_tcp_answer(pcb)'
+edit core/tcp_in.c '/NOTE: tcp_send_empty_ack() on success/,/^#endif/ s/tcp_send_empty_ack(pcb);/net_tcp_hole(pcb);/' 'net_tcp_hole(pcb)'
+edit core/tcp_in.c '/dealt with SACKs,/,/^      }/ s/tcp_send_empty_ack(pcb);/net_tcp_hole(pcb);/' 'net_tcp_hole(pcb)'
 
 # Each connection has a receive window of its own: SO_RCVBUF.
 edit include/lwip/tcp.h 's/TF_WND_SCALE) ? TCP_WND : TCPWND16(TCP_WND))/TF_WND_SCALE) ? NET_TCP_WND(pcb) : TCPWND16(NET_TCP_WND(pcb)))/' 'NET_TCP_WND(pcb)'

@@ -21,6 +21,8 @@ void sack_forget(struct tcp_pcb *pcb);
 void sack_trim(struct tcp_pcb *pcb, struct tcp_seg *s);         // takes off what was acknowledged of it
 void sack_received(struct tcp_pcb *pcb, u32 seq, u32 len);      // data of the peer's while something is missing, or that came before
 void sack_batch(bool begins);
+void sack_start(void);
+void sack_told(struct tcp_pcb *pcb);                            // an acknowledgment leaves
 void sack_gone(const struct tcp_pcb *pcb);
 bool seg_split(struct tcp_pcb *pcb, struct tcp_seg *s, u32 at); // false: no memory, or the device still reads it
 

@@ -3,9 +3,12 @@
 // and trimmed so that what it holds and what it lacks are segments of their own.
 #include "lwip/memp.h"
 #include "lwip/pbuf.h"
+#include "lwip/priv/tcp_priv.h"
 
 #include "lib.h"
+#include "net.h"
 #include "recovery.h"
+#include "time.h"
 
 #define OPT_SACK 5
 #define MAX_BLOCKS 4
@@ -134,41 +137,109 @@ u32 sack_input(struct tcp_pcb *pcb, const u8 *options, u32 len, u32 ackno, u32 n
 
 // --- As the receiver ----------------------------------------------------------------------------------------------------------
 
-#define HELD_MOST 8u                          // acknowledgments, so 16 segments
+#define HELD_BYTES 65536u                     // what waits for its acknowledgment at most;
+#define HELD_SHARE 8u                         // and such a part of the window, and of what came in order since something was missing
+#define PAUSE_NS 150000ull                    // without anything new: the peer itself waits, then
+#define PAUSES 4u
+#define DUPACKS 3u
+#define HELD_SACKS 32u                        // segments beyond a hole
 
 static bool in_batch;                         // what the device has received is being taken in, frame by frame
-static struct tcp_pcb *held;                  // whose acknowledgment waits for the rest of the batch
-static u32 nr_held;
+static struct tcp_pcb *held;                  // whose acknowledgment waits for more
+static struct timer held_timer;
+static u32 nr_held, nr_seen, pauses;          // segments that did, ever; as of the timer's last look; its looks
 
 static void release(void)
 {
     struct tcp_pcb *pcb = held;
     held = NULL;
-    nr_held = 0;
-    if (pcb)
+    if (pcb && pcb->ooseq)
+        tcp_send_empty_ack(pcb);              // data that is sent carries no SACK blocks
+    else if (pcb)
         tcp_output(pcb);
 }
 
-// Of a batch of segments in order not every second is acknowledged: one acknowledgment says it all and leaves at the same time. The
-// peer counts bytes (RFC 3465); Linux does as much by merging such segments before TCP sees them (GRO).
+// An acknowledgment leaves, alone or with data.
+void sack_told(struct tcp_pcb *pcb)
+{
+    struct net_tcp *r = &pcb->net;
+    if (pcb->state >= ESTABLISHED)
+        r->whole = MIN(r->whole + (pcb->rcv_nxt - r->told), HELD_BYTES * HELD_SHARE);
+    r->told = pcb->rcv_nxt;
+}
+
+// The peer has heard so often of this hole that it knows (RFC 5681, section 3.2): what else arrives beyond it can be told in fewer words.
+// Linux waits as long for a whole millisecond (net.ipv4.tcp_comp_sack_delay_ns, tcp_comp_sack_nr).
+static bool hole_known(struct tcp_pcb *pcb)
+{
+    struct net_tcp *r = &pcb->net;
+    if (r->hole_from != pcb->rcv_nxt || r->hole_to != pcb->rcv_sacks[0].left) {
+        r->hole_from = pcb->rcv_nxt;
+        r->hole_to = pcb->rcv_sacks[0].left;
+        r->hole_acks = 0;
+    }
+    return ++r->hole_acks > DUPACKS && r->hole_acks % HELD_SACKS;
+}
+
+// Something is missing before what has just come.
+void net_tcp_hole(struct tcp_pcb *pcb)
+{
+    pcb->net.whole = 0;
+    if (in_batch && pcb->ooseq && (pcb->flags & TF_SACK) && !pcb->unsent && pcb->state == ESTABLISHED && hole_known(pcb) &&
+        pcb->net.twice_left == pcb->net.twice_right && (!held || held == pcb)) {
+        tcp_clear_flags(pcb, TF_ACK_DELAY | TF_ACK_NOW);
+        held = pcb;
+        nr_held++;
+    } else {
+        sack_gone(pcb);
+        tcp_send_empty_ack(pcb);
+    }
+}
+
+// Of segments that come in order not every second is acknowledged: one acknowledgment says it all. The peer counts bytes (RFC 3465);
+// Linux does as much by merging such segments before TCP sees them (GRO). Without a batch of them at hand it waits for more, but not for long.
 void net_tcp_answer(struct tcp_pcb *pcb)
 {
     if (in_batch && (pcb->flags & TF_ACK_NOW) && !pcb->unsent && !pcb->ooseq && pcb->state == ESTABLISHED &&
-        pcb->net.twice_left == pcb->net.twice_right && (!held || held == pcb) && ++nr_held < HELD_MOST) {
+        pcb->net.twice_left == pcb->net.twice_right && (!held || held == pcb) &&
+        pcb->rcv_nxt - pcb->net.told < MIN(HELD_BYTES, TCP_WND_MAX(pcb) / HELD_SHARE)) {
         held = pcb;
+        nr_held++;
         return;
     }
-    if (held)
+    if (held && (held != pcb || !pcb->ooseq))
         release();
     tcp_output(pcb);
+}
+
+// As long as more comes, and not for long.
+static void held_long(struct timer *t)
+{
+    net_lock();
+    if (held && nr_held != nr_seen && ++pauses < PAUSES) {
+        nr_seen = nr_held;
+        timer_arm(t, clock_mono_ns() + PAUSE_NS);
+    } else {
+        release();
+    }
+    net_unlock();
 }
 
 void sack_batch(bool begins)
 {
     in_batch = begins;
-    if (!begins)
+    if (begins || !held)
+        return;
+    if (!held->ooseq && held->rcv_nxt - held->net.told > held->net.whole / HELD_SHARE) {
         release();
+    } else if (!held_timer.armed) {
+        nr_seen = nr_held;
+        pauses = 0;
+        timer_arm(&held_timer, clock_mono_ns() + PAUSE_NS);
+    }
 }
+
+void sack_start(void) { timer_init(&held_timer, held_long); }
 
 void sack_gone(const struct tcp_pcb *pcb)
 {
@@ -202,6 +273,7 @@ void sack_received(struct tcp_pcb *pcb, u32 seq, u32 len)
 // A report stands before the blocks (section 4) while an acknowledgment is built, and only in that one.
 void net_tcp_report(struct tcp_pcb *pcb, struct tcp_sack_range *saved)
 {
+    sack_told(pcb);
     if (likely(pcb->net.twice_left == pcb->net.twice_right))
         return;
     memcpy(saved, pcb->rcv_sacks, sizeof(pcb->rcv_sacks));

@@ -167,6 +167,7 @@ void net_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *seg)
 {
     struct net_tcp *r = &pcb->net;
     seg->sent_us = r->sent_us = net_tcp_clock();
+    sack_told(pcb);
     if (pcb->state < ESTABLISHED)
         return;
     if (!r->flight.next || list_empty(&r->flight)) {
@@ -185,4 +186,8 @@ void net_tcp_gone(struct tcp_pcb *pcb)
         list_remove(&pcb->net.flight);
 }
 
-void tcptime_start(void) { timer_init(&timer, expired); }
+void tcptime_start(void)
+{
+    timer_init(&timer, expired);
+    sack_start();
+}

@@ -43,10 +43,13 @@ struct net_tcp {
     u32 twice_left, twice_right;        // what the peer sent twice, to be reported; equal: nothing
     u32 stamp_offset;           // what is added to the clock of our timestamps
     u32 echo;                   // of the segment that is being looked at: the timestamp of ours that it answers; 0: none
+    u32 told, whole;            // what was acknowledged to the peer; bytes in order since it lost something, up to a limit
+    u32 hole_from, hole_to;     // what is missing first, as the last acknowledgments said
     u16 wire_mss;               // where the device cuts segments: their size on the wire; else 0
     u8 syn_retries;             // TCP_SYNCNT; 0: the default
     u8 dupthresh;               // segments that overtook another, at least three; 0: none did
     u8 probed;                  // probes since something was acknowledged
+    u8 hole_acks;               // how many said so
     bool reno;
     struct net_cubic cubic;
 };
@@ -80,6 +83,7 @@ struct tcp_sack_range;
 void net_tcp_report(struct tcp_pcb *pcb, struct tcp_sack_range *saved);
 void net_tcp_reported(struct tcp_pcb *pcb, const struct tcp_sack_range *saved);
 void net_tcp_answer(struct tcp_pcb *pcb);           // what tcp_input() leads to: tcp_output(), now or after more has come in
+void net_tcp_hole(struct tcp_pcb *pcb);             // something came, and something before it is missing
 void net_tcp_sent(struct tcp_pcb *pcb, struct tcp_seg *seg);
 void net_tcp_gone(struct tcp_pcb *pcb);
 u32 net_tcp_window(struct tcp_pcb *pcb);            // how far beyond lastack the congestion control lets tcp_output() go
