@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import acks
 import stamps
 import wire
 from stamps import checksum
@@ -80,6 +81,7 @@ def guest(line: wire.Wire, machine: str, *argv: str) -> Iterator[subprocess.Pope
          "-append", "console=ttyS0 root=/dev/vda rw quiet", "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",
          "-drive", f"file={BUILD / 'disk'},format=raw,if=none,id=d0,snapshot=on", "-device", f"virtio-blk-{bus},drive=d0",
          *line.qemu(bus)]), stdin=subprocess.DEVNULL)
+    line.pid = process.pid
     try:
         yield process
     finally:
@@ -256,7 +258,7 @@ def syn(source: str, port: int, seq: int) -> bytes:
     return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0) + addresses + tcp
 
 
-for body in (stamps.stamps_agreed, stamps.stamps_refused, stamps.old_duplicates):
+for body in (stamps.stamps_agreed, stamps.stamps_refused, stamps.old_duplicates, *acks.TESTS):
     test(body)
 
 

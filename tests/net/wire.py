@@ -64,6 +64,7 @@ class Wire:
 
     def __init__(self, seed: int = 1) -> None:
         self.weather = Weather()
+        self.pid = 0                    # of the QEMU at its end, where a test wants to know
         self.random = random.Random(seed)
         self.tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(self.tap, TUNSETIFF, struct.pack("16sH14x", b"tap0", IFF_TAP | IFF_NO_PI))
