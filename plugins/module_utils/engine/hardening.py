@@ -58,6 +58,17 @@ def release_uid(root: Root, uid: int | None) -> None:
         (root.run / "uids" / str(uid)).unlink(missing_ok=True)
 
 
+def become(uid: int | None, *, low_ports: bool, kvm: bool) -> str | None:
+    """What the keeper turns its child into before that becomes QEMU (its record ``become``); None: setpriv(1) has to.
+
+    Parameters as for :func:`wrapper`, which does the same from outside.
+    """
+    if low_ports and uid is not None:
+        return None  # one capability is kept, through an ambient set: seldom, and not worth a second implementation
+    groups = _group_of("/dev/kvm") if kvm else None
+    return "" if uid is None else f"{uid}:{'' if groups is None else groups}"
+
+
 def wrapper(uid: int | None, *, low_ports: bool, kvm: bool) -> list[str]:
     """The words before QEMU's own command line: setpriv(1) drops what QEMU does not need, then execs it.
 

@@ -40,12 +40,14 @@ def _sources() -> dict[str, bytes]:
         loop,
         main,
         net,
+        privileges,
         requests,
         stdin,
         vm,
     )
 
-    modules = (cleanup, client, control, health, identity, launch, log, loop, main, net, requests, stdin, vm)
+    modules = (cleanup, client, control, health, identity, launch, log, loop, main, net, privileges, requests, stdin,
+               vm)
     sources = {}
     for module in (keeper, *modules):
         spec = module.__spec__

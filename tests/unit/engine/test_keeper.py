@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.uni.engine.plugins.module_utils.engine.keeper import launch
+from ansible_collections.uni.engine.plugins.module_utils.engine import hardening
+from ansible_collections.uni.engine.plugins.module_utils.engine.keeper import launch, privileges
 from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.health import Health
 from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.loop import Loop
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import health
@@ -142,6 +143,38 @@ def test_records_with_any_bytes(tmp_path: Path) -> None:
     (tmp_path / "launch").write_bytes(b"arg=a=b\nc\0arg=\xff\0damaged\0name=web\0")
     found = launch.read_records(str(tmp_path / "launch"))
     assert found == {"arg": ["a=b\nc", "\udcff"], "name": ["web"]}
+
+
+@pytest.mark.parametrize("kvm", [False, True])
+def test_privileges_are_dropped_as_setpriv_drops_them(kvm: bool) -> None:
+    uid = hardening.UID_FIRST + 5 if os.geteuid() == 0 else None
+    shown = ["/bin/grep", "-E", "^(Uid|Gid|Groups|Cap...|NoNewPrivs):", "/proc/self/status"]
+    become = hardening.become(uid, low_ports=False, kvm=kvm)
+    records = {"arg": shown, "become": [become], "wrapper": hardening.wrapper(uid, low_ports=False, kvm=kvm)}
+    results = []
+    for calls in (privileges.library(), None):
+        out, into = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.dup2(into, 1)
+                words = privileges.settled(records, calls)
+                os.execv(words[0], words)
+            finally:
+                os._exit(99)
+        os.close(into)
+        with os.fdopen(out) as file:
+            results.append(file.read())
+        assert os.waitpid(pid, 0)[1] == 0
+    assert results[0] == results[1] and "NoNewPrivs:\t1" in results[0]
+    assert ("CapBnd:\t0000000000000000" in results[0]) is (uid is not None)
+
+
+def test_a_capability_that_is_kept_is_left_to_setpriv() -> None:
+    assert hardening.become(hardening.UID_FIRST, low_ports=True, kvm=False) is None
+    assert hardening.become(None, low_ports=True, kvm=False) == ""
+    assert hardening.become(7, low_ports=False, kvm=False) == "7:"
+    assert privileges.settled({"arg": ["a", "b"]}, None) == ["a", "b"]
 
 
 def test_timers_fire_in_time_and_not_when_cancelled() -> None:

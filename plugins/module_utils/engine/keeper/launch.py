@@ -9,6 +9,8 @@ import resource
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
 from _socket import socket as Socket  # the C class: the socket module costs 5 ms, a quarter of QEMU's start
 
+from .privileges import library, settled
+
 
 def read_records(path: str) -> dict[str, list[str]]:
     """``KEY=VALUE`` records ended by NUL bytes: {key: values in order}."""
@@ -88,6 +90,7 @@ class Child:
         self.directory = directory
         self.fds: dict[str, int] = {}
         self.sockets: list[Socket] = []
+        self.calls = library() if "become" in records else None
         gate_out, self.gate = os.pipe2(os.O_CLOEXEC)
         self.report, report_in = os.pipe2(os.O_CLOEXEC)
         try:
@@ -143,7 +146,7 @@ class Child:
                 resource.setrlimit(number, (soft, hard))
             for cpus in records.get("pin", []):
                 os.sched_setaffinity(0, {int(cpu) for cpu in cpus.split(",")})
-            argv = records["arg"]
+            argv = settled(records, self.calls)
             for name, fd in self.fds.items():
                 token = f"@{name.rpartition(':')[2]}@"
                 argv = [word.replace(token, str(fd)) for word in argv]
@@ -161,7 +164,7 @@ class Child:
         os.close(self.gate)
 
     def outcome(self) -> str:
-        """Once ``report`` is readable: the error as text, or "" when QEMU (or its setpriv) runs."""
+        """Once ``report`` is readable: the error as text, or "" when QEMU (or the setpriv before it) runs."""
         error = os.read(self.report, 4096).decode("utf-8", "replace")
         os.close(self.report)
         return error

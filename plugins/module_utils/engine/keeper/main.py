@@ -17,6 +17,8 @@ configuration. Keys marked * may repeat.
 ``file*``      ``NAME:r:PATH`` or ``NAME:rw:PATH``: opened by the keeper, passed as ``@NAME@``
 ``socket*``    ``NAME``: a listening UNIX socket ``NAME.sock`` (0600), passed as ``@NAME@``
 ``tap*``       ``NAME:INTERFACE:BRIDGE:ISOLATED:MTU``: a TAP interface made by the keeper, passed as ``@NAME@``
+``become``     ``UID:GROUPS`` or nothing: what the keeper makes of itself before QEMU, see :mod:`.privileges`
+``wrapper*``   the words that do the same where Python cannot: setpriv(1) and its options
 ``rlimit*``    ``NUMBER:SOFT:HARD`` (setrlimit(2));  ``cgroup*`` a cgroup directory that QEMU enters
 ``facts``      a JSON object, copied into every state record
 ``control``    1 when the guest speaks Uni's control port

@@ -95,7 +95,12 @@ def write_records(path: Path, records: list[tuple[str, str]], *, whole: bool = T
 def _records(root: Root, vm: Vm, command: monitors_base.Command, networks: list[Network], *, low_ports: bool,
              kvm: bool, control: bool, booted: bool) -> Iterator[tuple[str, str]]:
     wrapper = hardening.wrapper(vm.uid, low_ports=low_ports, kvm=kvm)
-    for word in (*wrapper, *command.argv):
+    become = hardening.become(vm.uid, low_ports=low_ports, kvm=kvm)
+    for word in wrapper:
+        yield "arg" if become is None else "wrapper", word
+    if become is not None:
+        yield "become", become
+    for word in command.argv:
         yield "arg", word
     for kind, entries in (("file", command.files), ("socket", command.sockets), ("tap", command.taps),
                           ("rlimit", hardening.limits(vm.uid))):
