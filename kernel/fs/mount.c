@@ -216,33 +216,77 @@ int do_remount(struct path *at, u32 flags, const char *data)
     return -EINVAL;
 }
 
-int do_umount(struct path *p)
+static struct mount *mount_with_root(const struct path *p)
 {
     for (struct list *n = mounts.next; n != &mounts; n = n->next) {
         struct mount *m = list_entry(n, struct mount, node);
-        if (m->root != p)
-            continue;
-        if (!m->at)
-            return -EBUSY;
-        dcache_drop_sb(m->sb);
-        if (p->refs > 3)                        // the mount's, the covered entry's, the caller's
-            return -EBUSY;
-        if (m->sb->made_readonly)
-            m->sb->readonly = false;
-        int err = m->sb->ops->unmount ? m->sb->ops->unmount(m->sb) : 0;
-        if (err)
-            return err;
-        list_remove(&m->node);
-        spin_lock(&dcache_lock);
-        m->at->mounted = NULL;
-        spin_unlock(&dcache_lock);
-        path_put(m->root);
-        path_put(m->root);
-        path_put(m->at);
-        kfree(m);                               // the superblock stays: it is a few hundred bytes
+        if (m->root == p)
+            return m;
+    }
+    return NULL;
+}
+
+// The place below is seen again; the mount is nowhere.
+static void take_off(struct mount *m)
+{
+    spin_lock(&dcache_lock);
+    m->at->mounted = NULL;
+    spin_unlock(&dcache_lock);
+    path_put(m->root);
+    path_put(m->at);
+    m->at = NULL;
+}
+
+int do_umount(struct path *p, bool lazy, bool expire)
+{
+    struct mount *m = mount_with_root(p);
+    if (!m)
+        return -EINVAL;
+    if (!m->at)
+        return -EBUSY;
+    dcache_drop_sb(m->sb);
+    bool busy = p->refs > 3;                    // the mount's, the covered entry's, the caller's
+    if (busy && !lazy)
+        return -EBUSY;
+    if (expire && !m->expiring) {
+        m->expiring = true;
+        return -EAGAIN;
+    }
+    if (busy) {
+        take_off(m);                            // it stays for who uses it, and is unmounted when the machine ends
+        m->hidden = true;
         return 0;
     }
-    return -EINVAL;
+    if (m->sb->made_readonly)
+        m->sb->readonly = false;
+    int err = m->sb->ops->unmount ? m->sb->ops->unmount(m->sb) : 0;
+    if (err)
+        return err;
+    list_remove(&m->node);
+    take_off(m);
+    path_put(m->root);
+    kfree(m);                                   // the superblock stays: it is a few hundred bytes
+    return 0;
+}
+
+// MS_MOVE: the mount whose root is `from` goes to `to`.
+int do_move_mount(struct path *from, struct path *to)
+{
+    struct mount *m = mount_with_root(from);
+    if (!m || !m->at || m->hidden || S_ISDIR(from->inode->mode) != S_ISDIR(to->inode->mode))
+        return -EINVAL;
+    for (const struct path *p = to; p; p = p->parent ? p->parent : p->covers)
+        if (p == from)
+            return -ELOOP;
+    take_off(m);
+    spin_lock(&dcache_lock);
+    struct path *old = from->covers;
+    m->at = path_get(to);
+    from->covers = path_get(to);
+    to->mounted = path_get(from);
+    spin_unlock(&dcache_lock);
+    path_put(old);
+    return 0;
 }
 
 // Names in `f`'s directory that exist only as mounts over nothing; after the directory's own entries.

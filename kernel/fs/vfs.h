@@ -143,13 +143,15 @@ struct mount {
     struct superblock *sb;
     struct path *at;                // covered entry, counted; NULL: the root
     struct path *root;              // counted
-    bool hidden;                    // of a single file or an invented directory
+    bool hidden;                    // of a single file or an invented directory, or taken off while in use
+    bool expiring;                  // MNT_EXPIRE was asked for once
 };
 extern struct list mounts;
 extern struct path *vfs_root;
 int mount_at(struct path *at, struct superblock *sb, struct inode *root, bool hidden);   // counts what it keeps
 int do_mount(const char *source, struct path *at, const char *type, u32 flags, const char *data);
-int do_umount(struct path *p);
+int do_umount(struct path *p, bool lazy, bool expire);
+int do_move_mount(struct path *from, struct path *to);
 int do_remount(struct path *at, u32 flags, const char *data);     // -EINVAL: no mount begins there
 struct mount *mount_of(struct superblock *sb);
 bool emit_invented(struct file *f, void *ctx,

@@ -335,14 +335,26 @@ static int opt_name(struct name *n, uptr user)
 // Is p where a mount begins?
 static bool is_mount_root(const struct path *p) { return !p->parent && (p->covers || p == vfs_root); }
 
+static long move_mount(struct path *to, const char *source)
+{
+    struct path *from = *source ? path_lookup(fs_cwd(), source, WALK_FOLLOW) : err_ptr(-EINVAL);
+    long ret = is_err(from) ? ptr_err(from) : do_move_mount(from, to);
+    if (!is_err(from))
+        path_put(from);
+    return ret;
+}
+
 static long mount_with(struct path *at, const char *source, const char *type, u32 flags, const char *data)
 {
-    if (flags & MS_REMOUNT)
-        return flags & (MS_BIND | MS_MOVE) ? -EINVAL : do_remount(at, flags, data);
-    if (flags & (MS_BIND | MS_MOVE))
+    if (flags & MS_REMOUNT)                     // with MS_BIND, of the mount and not the file system; each has but one
+        return do_remount(at, flags & ~(u32)MS_BIND, flags & MS_BIND ? "" : data);
+    if (flags & MS_BIND)
         return -EINVAL;                         // one tree, no second views of it
-    if (flags & MS_PROPAGATION)                 // there is nobody to tell
-        return is_mount_root(at) ? 0 : -EINVAL;
+    u32 propagation = flags & MS_PROPAGATION;
+    if (propagation)                            // there is nobody to tell
+        return is_mount_root(at) && !(flags & ~(u32)(propagation | MS_REC | MS_SILENT)) && !(propagation & (propagation - 1)) ? 0 : -EINVAL;
+    if (flags & MS_MOVE)
+        return move_mount(at, source);
     return *type ? do_mount(source, at, type, flags & ~(u32)MS_SILENT, data) : -EINVAL;
 }
 
@@ -384,7 +396,7 @@ long sys_umount2(struct regs *r)
     struct path *p = at_path(AT_FDCWD, r->arg[0], flags & UMOUNT_NOFOLLOW ? 0 : WALK_FOLLOW);
     if (is_err(p))
         return ptr_err(p);
-    long ret = do_umount(p);
+    long ret = do_umount(p, flags & MNT_DETACH_K, flags & MNT_EXPIRE_K);
     path_put(p);
     return ret;
 }

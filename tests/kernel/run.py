@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -45,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="keep disks, consoles and command lines, and say where")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--timeout", type=int, default=0, help="seconds, instead of each case's own")
+    parser.add_argument("--rounds", type=int, default=0, help="of the case soak: 2000 take minutes")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--oracle-twice", action="store_true")
     parser.add_argument("--linux-guest", action="store_true")
@@ -73,6 +75,9 @@ def difference(expected: Outcome, actual: Outcome, names: tuple[str, str], full:
 def main() -> int:
     options = arguments()
     cases = suite.select(suite.all_cases(), options.words)
+    if options.rounds:
+        cases = [replace(case, argv=(case.argv[0], str(options.rounds)), timeout=300 + 3 * options.rounds)
+                 if case.name.startswith("soak") else case for case in cases]
     if options.oracle_twice or options.linux_guest:
         cases = [case for case in cases if not case.expectation.exists()]
     if options.list:

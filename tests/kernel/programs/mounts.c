@@ -130,10 +130,76 @@ static void errors(void)
     T(umount("m"));
 }
 
+// Moves, propagation, lazy ends and MNT_EXPIRE.
+static void moves(void)
+{
+    char where[256];
+    int fd, dir;
+
+    MUST(mkdir("a", 0755));
+    MUST(mkdir("b", 0755));
+    T(mount("moved", "a", "tmpfs", 0, NULL));
+    MUST(mkdir("a/in", 0755));
+    T(mount("inner", "a/in", "tmpfs", 0, NULL));
+    fd = creat("a/in/file", 0600);
+    T(mount("a", "b", NULL, MS_MOVE, NULL));
+    shown("/scratch/a");
+    shown("/scratch/b");
+    shown("/scratch/b/in");
+    T(access("a/in", F_OK));
+    T(access("b/in/file", F_OK));
+    V(readlink("/proc/self/fd/3", where, sizeof where) == 18 && !memcmp(where, "/scratch/b/in/file", 18));
+    T(write(fd, "x", 1));
+    T(mount("b", "b/in", NULL, MS_MOVE, NULL));
+    T(mount("a", "b", NULL, MS_MOVE, NULL));
+    T(mount("b", "file", NULL, MS_MOVE, NULL));
+    T(mount("absent", "a", NULL, MS_MOVE, NULL));
+    T(mount("", "a", NULL, MS_MOVE, NULL));
+    T(mount("b/in", "a", NULL, MS_MOVE, NULL));
+    T(access("a/file", F_OK));
+    T(chdir("a"));
+    T(mount("/scratch/a", "/scratch/b/in", NULL, MS_MOVE, NULL));
+    OK(getcwd(where, sizeof where) != NULL);
+    SAY("%s", where);
+    T(chdir("/scratch"));
+    T(mount(NULL, "b", NULL, MS_SLAVE | MS_REC, NULL));
+    T(mount(NULL, "b", NULL, MS_PRIVATE | MS_SLAVE, NULL));
+    T(mount(NULL, "b", NULL, MS_PRIVATE | MS_RDONLY, NULL));
+    T(mount(NULL, "b", NULL, MS_UNBINDABLE, NULL));
+    T(mount(NULL, "b", NULL, MS_PRIVATE | MS_SILENT, NULL));
+    T(mount(NULL, "a", NULL, MS_PRIVATE, NULL));
+    T(mount(NULL, "b", NULL, MS_REMOUNT | MS_BIND | MS_NOEXEC, "nonsense"));
+    shown("/scratch/b");
+    T(umount2("b/in", MNT_EXPIRE));
+    close(fd);
+    T(umount2("b/in", MNT_EXPIRE));
+    T(umount2("b/in", MNT_EXPIRE));
+    T(umount2("b/in", MNT_EXPIRE));
+    fd = open("b/file", O_RDWR | O_CREAT, 0600);
+    T(write(fd, "lazy", 4));
+    dir = open("b", O_RDONLY | O_DIRECTORY);
+    T(umount2("b", 0));
+    T(umount2("b", MNT_DETACH));
+    shown("/scratch/b");
+    T(access("b/file", F_OK));
+    T(pread(fd, where, 10, 0));
+    T(write(fd, "more", 4));
+    T(openat(dir, "file", O_RDONLY) >= 0);
+    OK(openat(dir, "new", O_RDWR | O_CREAT, 0600));
+    T(umount2("b", 0));
+    T(mount("again", "b", "tmpfs", 0, NULL));
+    T(access("b/file", F_OK));
+    T(umount2("b", MNT_DETACH));
+    T(umount2("b", MNT_DETACH));
+    close(dir);
+    close(fd);
+}
+
 int main(void)
 {
     MUST(mkdir("m", 0755));
     close(creat("file", 0600));
+    moves();
     tmpfs();
     errors();
     return 0;

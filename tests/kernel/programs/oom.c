@@ -5,7 +5,7 @@
 int main(void)
 {
     SAY("filling");
-    for (long total = 0; total < 1L << 30; total += 1 << 20) {
+    for (long total = 0; total < 1L << 36; total += 1 << 20) {
         char *p = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED)
             break;
