@@ -66,6 +66,21 @@ GUESTS = {
 }
 
 
+def forever(port_code: bytes) -> bytes:
+    """Code again and again: jmp back to its start (opcode e9 with a 32-bit distance)."""
+    return port_code + b"\xe9" + (-(len(port_code) + 5) & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+# What steers a terminal, cannot be encoded, or turns the direction of writing round.
+FOUL = "\x1b]0;owned\x07\x1b[2J\ud800\0\r\u202e"
+GUESTS["foul"] = BOOT + event(event="oom", what=FOUL, program=FOUL, pages=FOUL) + event(
+    event="crash", signal=FOUL, rip=True, addr=FOUL) + event(event="unsupported", call=FOUL) + code.out_patiently(
+    code.COM2, b'{"event":true,"id":true}\n{"event":"exit","status":true}\n{"event":"exit","signal":true}\n{"event":"exit","status":'
+    + b"9" * 4000 + b"}\n" + b"[" * 4000 + b"\n\xff\xfe\0\n") + code.out(
+    code.COM1, b"\0\xff\x1b[2J\r2026-01-01T00:00:00Z stdout F fake\n") + event(event="exit", signal=11, name=FOUL[:14]) + code.leave(2)
+GUESTS["chatter"] = BOOT + forever(event(event="ready"))
+
+
 class Host:
     """One root directory with VMs made from tiny guests."""
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
 from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, apply, views
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, apply, ops, views
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import status_of
 
@@ -137,6 +138,7 @@ def test_recycled_boot_means_lost(host: Host) -> None:
 CREATE_AND_DIE = """
 import os, sys
 sys.path.insert(0, {collections!r})
+from collections.abc import Iterator
 from pathlib import Path
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
@@ -233,6 +235,41 @@ def test_console_flood_is_bounded(host: Host) -> None:
             seen += len(stream.recv(65536))
     sizes = [path.stat().st_size for path in directory.glob("console.log*") if path.suffix != ".fresh"]
     assert len(sizes) == 2 and max(sizes) <= (64 << 10) + (66 << 10)  # a line without end is cut at 64 KiB
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text in nested data, the keys too."""
+    if isinstance(value, dict):
+        for pair in value.items():
+            yield from texts(list(pair))
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_what_a_hostile_guest_says_steers_no_terminal(host: Host) -> None:
+    host.run("web", "foul")
+    verdict = api.wait(host.root, "web", timeout=60)
+    assert (verdict["reason"], verdict["signal"], verdict["code"]) == ("oom", 11, 139)
+    assert [note["event"] for note in verdict["notes"]] == ["oom", "crash", "unsupported"]
+    shown = [verdict, api.inspect(host.root, "web"), api.list_vms(host.root, everything=True), list(ops.events(host.root, until=0))]
+    assert all(text.isprintable() for text in texts(shown))
+    assert b"".join(line.raw() for line in api.logs(host.root, "web")).endswith(b"stdout F fake\n"), "the console is what it is"
+
+
+def test_a_flood_on_the_control_port_is_bounded(host: Host) -> None:
+    """A guest that says for ever that it is ready: the record is written once, and requests are answered."""
+    host.run("web", "chatter")
+    api.wait_for(host.root, "web", "ready", timeout=60)
+    state = api.resolve_vm(host.root, "web").directory / "state.json"
+    before = state.stat().st_ino, state.stat().st_mtime_ns
+    for _round in range(20):
+        with pytest.raises(GuestError):  # what it says is no answer, and there is one within the deadline
+            api.command(host.root, "web", {"cmd": "x" * 5000})
+    assert (state.stat().st_ino, state.stat().st_mtime_ns) == before
+    assert api.stop(host.root, "web", grace=0).vm["exit"]["reason"] == "killed"
 
 
 def test_a_client_that_does_not_read_harms_nobody(host: Host) -> None:

@@ -106,7 +106,7 @@ def test_it_shrinks_with_the_records(root: Path) -> None:
 def test_damaged_records_harm_nobody(root: Path) -> None:
     for number, text in enumerate(("", "{", "[1]", '{"name":"without an id"}')):
         (root / "vms" / f"{number:012x}" / "state.json").write_text(text)
-    assert len(names(root)) == COUNT - 4
+    assert len(names(root)) == COUNT
 
 
 def test_what_runs_is_asked_each_time(tmp_path: Path) -> None:
@@ -135,3 +135,23 @@ def test_half_a_vm_is_none(root: Path) -> None:
 
 def test_no_root(tmp_path: Path) -> None:
     assert summaries.listing(str(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", '"x"', "\0" * 400, '{"id":"another"}', "{\"id\":"])
+def test_a_vm_whose_state_is_damaged_does_not_vanish(root: Path, text: str) -> None:
+    """After a power failure a record may be cut off, or be zeros: the VM is there, so it is listed."""
+    path = root / "vms" / f"{4:012x}"
+    (path / "vm.json").write_text('{"name": "vm-4"}')
+    (path / "state.json").write_text(text)
+    assert names(root)[f"{4:012x}"] == "vm-4" and len(names(root)) == COUNT
+    assert {state["status"] for state in summaries.listing(str(root), everything=True)} == {"exited", "created"}
+
+
+def test_fields_of_a_wrong_type_count_as_not_there(root: Path) -> None:
+    wrong = [True, 7, 1.5, "text", ["list"], {"a": 1}]
+    for number, value in enumerate(wrong):
+        write(root, number, **dict.fromkeys(("ports", "labels", "exit", "keeper"), value), status="running")
+    listed = summaries.listing(str(root), everything=True, filters={"label": "a"})
+    assert [state["name"] for state in listed] == [f"vm-{len(wrong) - 1}"]
+    for state in summaries.states(str(root)):
+        assert isinstance(state.get("ports", []), list) and isinstance(state.get("exit", {}), dict)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import select
 
+from .loop import Brake
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
@@ -27,7 +29,10 @@ MAX_NOTES = 16           # events kept for the record of the end
 
 
 def flat(text: bytes) -> dict[str, Any] | None:
-    """One line as a flat JSON object; None for anything else."""
+    """One line as a flat JSON object; None for anything else.
+
+    What cannot be printed is shown as ``?``: the texts come to terminals, and half a surrogate pair cannot be encoded.
+    """
     import json
 
     try:
@@ -36,7 +41,14 @@ def flat(text: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict):
         return None
-    return value if all(isinstance(item, (str, int, bool)) for item in value.values()) else None
+    if not all(isinstance(item, (str, int, bool)) for item in value.values()):
+        return None
+    return {key: printable(item) if isinstance(item, str) else item for key, item in value.items()}
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters and the like."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def code_of(verdict: dict[str, Any]) -> int:
@@ -55,6 +67,7 @@ class Control:
         self.spoken = vm.one("control") == "1"
         self.sock: Socket | None = None
         self.next_id = 1
+        self.brake = Brake(vm.loop, self._rearm)
         self.reset()
 
     def reset(self) -> None:
@@ -96,8 +109,8 @@ class Control:
     def _ready(self, events: int) -> None:
         if events & select.EPOLLOUT:
             self._flush()
-        if events & ~select.EPOLLOUT:
-            self._read()
+        if events & ~select.EPOLLOUT and self._read() and self.brake.count():
+            self._rearm()
 
     def _read(self) -> bool:
         if self.sock is None:
@@ -131,7 +144,8 @@ class Control:
             self._flush()
         elif kind == "ready":
             self.asked = None
-            self.vm.ready()
+            if self.vm.fields.get("ready") != "true":  # once a run: each writes the record
+                self.vm.ready()
         elif kind == "exit":
             self._exit(event)
         elif kind in ("ok", "error", "stats"):
@@ -148,11 +162,11 @@ class Control:
 
     def _exit(self, event: dict[str, Any]) -> None:
         status, signo = event.get("status"), event.get("signal")
-        if isinstance(signo, int) and 0 < signo < 65:
+        if type(signo) is int and 0 < signo < 65:  # True is an instance of int
             name = event.get("name")
             known = name if isinstance(name, str) and len(name) < 16 else f"SIG{SIGNALS.get(signo, signo)}"
             self.end = {"signal": signo, "signal_name": known}
-        elif isinstance(status, int) and 0 <= status < 256:
+        elif type(status) is int and 0 <= status < 256:
             self.end = {"status": status}
 
     def command(self, command: dict[str, Any], client: Client | None = None) -> None:
@@ -189,8 +203,12 @@ class Control:
                 self.output = self.output[self.sock.send(self.output):]
         except OSError:
             pass  # EAGAIN: the guest is slow; anything else: it is about to be reaped
-        wanted = select.EPOLLIN | (select.EPOLLOUT if self.output else 0)
-        self.vm.loop.watch(self.sock.fileno(), self._ready, wanted)
+        self._rearm()
+
+    def _rearm(self) -> None:
+        if self.sock is not None:
+            wanted = (0 if self.brake.on else select.EPOLLIN) | (select.EPOLLOUT if self.output and self.booted else 0)
+            self.vm.loop.watch(self.sock.fileno(), self._ready, wanted)
 
     def verdict(self, monitor_status: int | None, monitor_log: str) -> dict[str, Any]:
         """How the run ended. ``monitor_status``: QEMU's own exit status, -N for signal N, None when unknown.

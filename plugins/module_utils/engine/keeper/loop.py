@@ -10,6 +10,10 @@ TYPE_CHECKING = False  # collections.abc costs a millisecond
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+BUSY_READS = 64
+BUSY_WINDOW = 0.05  # seconds
+BUSY_PAUSE = 0.02
+
 
 class Timer:
     """A pending call; ``cancel`` makes it do nothing."""
@@ -21,6 +25,33 @@ class Timer:
     def cancel(self) -> None:
         """Forget the call."""
         self.active = False
+
+
+class Brake:
+    """A guest that floods a port costs the host a bounded share of a CPU: what was read BUSY_READS times within
+    BUSY_WINDOW is left alone for BUSY_PAUSE; then ``resume`` is called. ``on`` while that lasts.
+    """
+
+    def __init__(self, loop: Loop, resume: Callable[[], None]) -> None:
+        self.loop, self.resume = loop, resume
+        self.on = False
+        self.reads, self.window = 0, 0.0
+
+    def count(self) -> bool:
+        """It was read once more. True when that was too often."""
+        now = time.monotonic()
+        if now - self.window > BUSY_WINDOW:
+            self.reads, self.window = 0, now
+        self.reads += 1
+        if self.reads < BUSY_READS or self.on:
+            return False
+        self.on = True
+        self.loop.after(BUSY_PAUSE, self._release)
+        return True
+
+    def _release(self) -> None:
+        self.on = False
+        self.resume()
 
 
 class Loop:

@@ -13,6 +13,7 @@ from .control import Control
 from .identity import boot_id, start_ticks
 from .launch import Child, Directory, read_records
 from .log import Log, utc
+from .loop import Brake
 from .stdin import Stdin
 
 TYPE_CHECKING = False
@@ -26,9 +27,6 @@ CHUNK = 65536
 MAX_EVENT = 65536       # bytes of one event
 MAX_EVENTS = 16 << 20   # bytes of the events log; one older file is kept
 PARTIAL_DELAY = 0.02    # seconds a line without its end waits for the rest before it is logged
-BUSY_READS = 64         # a console read that often within BUSY_WINDOW seconds is left alone for BUSY_PAUSE:
-BUSY_WINDOW = 0.05      # a guest that floods its console costs the host a bounded share of a CPU
-BUSY_PAUSE = 0.02
 BACKOFF_FIRST = 0.1     # seconds before the first restart, doubled each time up to BACKOFF_MAX,
 BACKOFF_MAX = 60.0
 BACKOFF_RESET = 10.0    # and from the beginning when a VM ran that long
@@ -61,7 +59,7 @@ class Vm:
         self.failures = 0
         self.launched = 0.0
         self.timers: dict[str, Timer] = {}
-        self.reads, self.window = 0, 0.0
+        self.brake = Brake(loop, self.rearm)
         self.server = self.directory.listen("keeper")
         loop.watch(self.server.fileno(), self._accept, IN)
 
@@ -266,23 +264,14 @@ class Vm:
             client.send(data)
         if self.health is not None:
             self.health.console(data)
-        self._throttle()
-        return True
-
-    def _throttle(self) -> None:
-        now = time.monotonic()
-        if now - self.window > BUSY_WINDOW:
-            self.reads, self.window = 0, now
-        self.reads += 1
-        if self.reads >= BUSY_READS and "busy" not in self.timers:
-            self._once("busy", BUSY_PAUSE, self.rearm)
+        if self.brake.count():
             self.rearm()
+        return True
 
     def rearm(self) -> None:
         """Watch the console for what is wanted of it now."""
         if self.console is not None:
-            busy = "busy" in self.timers
-            wanted = (0 if busy else IN) | (OUT if self.stdin.queue else 0)
+            wanted = (0 if self.brake.on else IN) | (OUT if self.stdin.queue else 0)
             self.loop.watch(self.console.fileno(), self._console_ready, wanted)
 
     # -- the end -------------------------------------------------------------------------------------------

@@ -134,8 +134,9 @@ def _covers(before: Any, value: Any) -> bool:
 
 
 def shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields as a diff may show them."""
-    return {key: "********" if FIELDS[key].secret and value else value for key, value in values.items()}
+    """Fields as a diff may show them. One that only a newer release knows might be a secret."""
+    return {key: "********" if value and (key not in FIELDS or FIELDS[key].secret) else value
+            for key, value in values.items()}
 
 
 def _create(target: str, spec: VmSpec, wanted: Wanted) -> Plan:

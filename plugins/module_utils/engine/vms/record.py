@@ -33,7 +33,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
     write_json,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries import ID_LENGTH, RUNNING, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries import ID_LENGTH, RUNNING, sound, status_of
 
 NAMES = ".names"
 LOCK_SECONDS = 120.0
@@ -67,6 +67,12 @@ class Vm:
         """The fields that the user set."""
         values = self.record.get("values")
         return values if isinstance(values, dict) else {}
+
+    @property
+    def image(self) -> dict[str, Any]:
+        """What it was made from: ``id``, and the defaults that the image brings."""
+        image = self.record.get("image")
+        return image if isinstance(image, dict) else {}
 
     @property
     def uid(self) -> int | None:
@@ -150,7 +156,7 @@ def _read_loose(path: Path) -> dict[str, Any]:
         content = read_json(path)
     except UniError:
         content = None
-    return content if isinstance(content, dict) else {}
+    return sound(content)
 
 
 def find(root: Root, reference: str) -> Vm:

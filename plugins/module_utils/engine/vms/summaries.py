@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ID_LENGTH = 12
 RUNNING = ("starting", "running", "paused", "stopping")
+#: What readers take for granted of a record's fields, where they are there.
+KINDS = {"ports": list, "addresses": list, "labels": dict, "exit": dict, "keeper": dict, "boot": (str, dict), "values": dict}
 SETTLED = 2_000_000_000  # ns; the coarsest time stamps that file systems keep are two seconds apart
 WORTH = 16               # changed records that are worth writing the index again
 # marshal is what Python keeps its bytecode in, and differs between versions as that does.
@@ -47,6 +49,21 @@ def status_of(state: Mapping[str, Any], boot: str = "") -> str:
     if alive(identity(state.get("keeper"), str(state.get("boot", ""))), boot):
         return "restarting" if status == "restarting" else "stopping"
     return "lost"
+
+
+def sound(record: Any) -> dict[str, Any]:
+    """A state or start record as far as it can be believed: a damaged one is {}, fields of a wrong type are left out."""
+    if not isinstance(record, dict):
+        return {}
+    wrong = [key for key, kind in KINDS.items() if record.get(key) is not None and not isinstance(record[key], kind)]
+    return {key: value for key, value in record.items() if key not in wrong} if wrong else record
+
+
+def _without_state(path: str, name: str) -> dict[str, Any]:
+    """A VM whose state record is damaged, from what it shall be: it must not vanish from the list."""
+    entry = _read(f"{path}/vm.json")
+    record = entry[4] if entry is not None and isinstance(entry[4], dict) else {}
+    return {"id": name, "name": str(record.get("name", name)), "created": str(record.get("created", ""))}
 
 
 def states(root: str) -> list[dict[str, Any]]:
@@ -81,8 +98,8 @@ def states(root: str) -> list[dict[str, Any]]:
                 fresh += 1
         else:
             current[name] = entry
-        if isinstance(entry[4], dict) and "id" in entry[4]:
-            found.append(entry[4])
+        state = sound(entry[4])
+        found.append(state if state.get("id") == name else _without_state(f"{base}/{name}", name))
     if fresh >= WORTH or len(index) - len(current) > max(WORTH, len(current)):
         _store(path, current)
     return found
@@ -156,7 +173,8 @@ def listing(root: str, *, everything: bool = False,
         status = status_of(state, boot)
         if status == "lost":  # or it ended between the reading and the looking
             entry = _read(f"{root}/vms/{state['id']}/state.json")
-            state = entry[4] if entry is not None and isinstance(entry[4], dict) and "id" in entry[4] else state
+            again = sound(entry[4]) if entry is not None else {}
+            state = again if again.get("id") == state["id"] else state
             status = status_of(state, boot)
         state["status"] = "exited" if status == "lost" else status
         state["lost"] = status == "lost"

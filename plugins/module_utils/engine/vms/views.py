@@ -21,7 +21,7 @@ def observe(vm: Vm | None) -> Observed | None:
 
     if vm is None:
         return None
-    return Observed(vm.id, status_of(vm.state), vm.values, str((vm.record.get("image") or {}).get("id", "")),
+    return Observed(vm.id, status_of(vm.state), vm.values, str(vm.image.get("id", "")),
                     pending(vm), str(vm.state.get("health") or ""))
 
 
@@ -54,7 +54,7 @@ def info(vm: Vm) -> dict[str, Any]:
 
     vm = seen(vm)
     status = status_of(vm.state)
-    image = vm.record.get("image") or {}
+    image = vm.image
     running = status in RUNNING
     return {
         "id": vm.id, "name": vm.name, "status": "exited" if status == "lost" else status,
@@ -79,7 +79,7 @@ def inspect(root: Root, reference: str) -> dict[str, Any]:
     vm = records.find(root, reference)
     group = cgroup.directory(vm.id)
     result = info(vm)
-    result["boot"] = vm.runtime.get("boot", {})
+    result["boot"] = vm.runtime.get("boot") or {}
     accel = result["boot"].get("accel")
     result["isolation"] = "emulation (TCG): not a security boundary" if accel == "tcg" else accel
     report = [] if result["pid"] is None else hardening.report(result["pid"], cgroup=str(group or ""))
