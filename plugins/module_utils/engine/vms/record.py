@@ -33,7 +33,12 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import (
     write_json,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries import ID_LENGTH, RUNNING, sound, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries import (
+    ID_LENGTH,
+    RUNNING,
+    sound,
+    status_of,
+)
 
 NAMES = ".names"
 LOCK_SECONDS = 120.0

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 ID_LENGTH = 12
 RUNNING = ("starting", "running", "paused", "stopping")
 #: What readers take for granted of a record's fields, where they are there.
-KINDS = {"ports": list, "addresses": list, "labels": dict, "exit": dict, "keeper": dict, "boot": (str, dict), "values": dict}
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "ports": list, "addresses": list, "labels": dict, "exit": dict, "keeper": dict, "boot": (str, dict), "values": dict,
+}
 SETTLED = 2_000_000_000  # ns; the coarsest time stamps that file systems keep are two seconds apart
 WORTH = 16               # changed records that are worth writing the index again
 # marshal is what Python keeps its bytecode in, and differs between versions as that does.
@@ -52,7 +54,7 @@ def status_of(state: Mapping[str, Any], boot: str = "") -> str:
 
 
 def sound(record: Any) -> dict[str, Any]:
-    """A state or start record as far as it can be believed: a damaged one is {}, fields of a wrong type are left out."""
+    """A state or start record as far as it can be believed: fields of a wrong type are left out, damage leaves {}."""
     if not isinstance(record, dict):
         return {}
     wrong = [key for key, kind in KINDS.items() if record.get(key) is not None and not isinstance(record[key], kind)]
