@@ -64,6 +64,13 @@ struct path *lookup_child_locked(struct path *dir, const char *name, size_t len)
             return (struct path *)i;
         i = NULL;
     }
+    // Only a damaged disk has a directory below itself: its lock would be taken twice, and a walk through it would have no end.
+    for (struct path *up = cache && i && S_ISDIR(i->mode) ? dir : NULL; up; up = up->parent) {
+        if (up->inode == i) {
+            inode_put(i);
+            return err_ptr(-ELOOP);
+        }
+    }
     p = cache ? d_add(dir, name, len, i) : d_alloc(dir, name, len, i);
     return p ? p : err_ptr(-ENOMEM);
 }

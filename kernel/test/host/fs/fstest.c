@@ -8,6 +8,7 @@
 
 extern struct blkdev host_blkdev;
 int fs_test(int argc, char **argv);
+int fs_rough(int argc, char **argv, struct superblock *(*mount_it)(bool));
 
 #define NFILES 24
 #define NDIRS 4
@@ -443,10 +444,12 @@ static int fuzz(void)
 int fs_test(int argc, char **argv)
 {
     if (argc < 3)
-        host_fail("usage: fstest stress|verify|fuzz IMAGE ...");
+        host_fail("usage: fstest stress|verify|rough|fuzz IMAGE ...");
     disk_bytes = host_disk_open(argv[2]);
     if (argv[1][0] == 's')
         return stress(argv, argc);
+    if (argv[1][0] == 'r')
+        return fs_rough(argc, argv, mount_it);
     if (argv[1][0] == 'v')
         return verify(argv, argc);
     return fuzz();

@@ -61,9 +61,25 @@ void host_set_kill(long after) { writes_limit = after; }
 long host_writes(void) { return writes_done; }
 int host_killed(void) { return writes_limit >= 0 && writes_done >= writes_limit; }
 
+static unsigned long weather_disk, weather_memory, weather_state = 1;
+
+static int bad_luck(unsigned long one_of)
+{
+    weather_state = weather_state * 6364136223846793005ul + 1442695040888963407ul;
+    return one_of && (weather_state >> 33) % one_of == 0;
+}
+
+void host_set_weather(unsigned long disk_fails, unsigned long memory_fails)
+{
+    weather_disk = disk_fails;
+    weather_memory = memory_fails;
+}
+
+int host_starves(void) { return bad_luck(weather_memory); }
+
 int host_disk_rw(int write, unsigned long off, void *buf, unsigned long len)
 {
-    if (off > disk_size || len > disk_size - off)
+    if (off > disk_size || len > disk_size - off || bad_luck(weather_disk))
         return -1;
     if (!write) {
         memcpy(buf, disk + off, len);

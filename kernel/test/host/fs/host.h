@@ -11,6 +11,8 @@ int host_disk_rw(int write, unsigned long off, void *buf, unsigned long len);
 void host_set_kill(long after);                      // after that many writes nothing reaches the disk
 long host_writes(void);
 int host_killed(void);
+void host_set_weather(unsigned long disk, unsigned long memory);   // one request, one allocation of so many fails; 0: none
+int host_starves(void);                              // shall this allocation fail?
 void *host_alloc(unsigned long n, int zero);
 void *host_pages(unsigned long n);
 void *host_realloc(void *p, unsigned long n);

@@ -4,6 +4,7 @@
 stress: random work is compared with a model, then e2fsck -fn must find nothing.
 kill:   the disk stops after the Nth write; e2fsck -p must repair it and what fsync promised must be there.
 fuzz:   images with random damage may fail in any way but a crash.
+rough:  random work on images whose fields lie, on a disk that fails, with memory that runs out: any error, but no crash, no lock kept.
 """
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import damage
+
 HERE = Path(__file__).resolve().parent
 KERNEL = HERE.parents[2]
 FS = ["inode", "dcache", "namei", "create", "open", "radix", "pagecache", "filerw", "writeback", "mount", "firsttree", "rundirs", "tmpfs", "tmpfs_dir"]
@@ -22,7 +25,7 @@ ENV = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0", "UBSAN_OPTIONS": "halt
 
 def build(out: Path) -> Path:
     sources = [KERNEL / "fs" / f"{n}.c" for n in FS] + sorted((KERNEL / "fs").glob("ext2_*.c"))
-    sources += [KERNEL / "lib" / "hash.c", HERE / "stubs.c", HERE / "fstest.c"]
+    sources += [KERNEL / "lib" / "hash.c", HERE / "stubs.c", HERE / "fstest.c", HERE / "rough.c"]
     # Unaligned fields of packed structures on disk are meant; so is a frame of any size here.
     flags = ["-std=gnu11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize=alignment", "-fno-strict-aliasing",
              "-fno-sanitize-recover=undefined", "-fno-builtin", "-w"]
@@ -51,7 +54,7 @@ def run(exe: Path, *args: object, timeout: int = 120) -> subprocess.CompletedPro
 
 
 def fsck(image: Path, mode: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["e2fsck", "-f", mode, str(image)], capture_output=True, text=True, env=ENV, check=False)
+    return subprocess.run(["e2fsck", "-f", mode, str(image)], capture_output=True, text=True, errors="replace", env=ENV, check=False)
 
 
 def stress(exe: Path, tmp: Path, seeds: range, ops: int) -> int:
@@ -143,12 +146,49 @@ def fuzz(exe: Path, tmp: Path, seeds: range) -> int:
     return bad
 
 
+def rough(exe: Path, tmp: Path, seeds: range, ops: int) -> int:
+    """Random work on sound and on lying images, with a disk and a memory that fail."""
+    tree = tmp / "rough-tree"
+    make_tree(tree)
+    bad = 0
+    images = {}
+    for block in (1024, 4096):
+        path = tmp / f"rough{block}.img"
+        make_image(path, block, 6000, tree, ("-N", "256"))
+        images[block] = path.read_bytes()
+    for seed in seeds:
+        rng = random.Random(seed)
+        block = (1024, 4096)[seed % 2]
+        lies, disk, memory = ((0, 0, 60), (0, 40, 0), (1, 0, 0), (1, 0, 0), (1, 60, 60))[seed % 5]
+        image, out = tmp / "rough.img", tmp / "rough-out.img"
+        image.write_bytes(damage.structural(rng, images[block]) if lies else images[block])
+        try:
+            r = run(exe, "rough", image, out, seed, ops, disk, memory, timeout=60)
+        except subprocess.TimeoutExpired:
+            r = None
+        said = f"{r.stderr[-2500:]}" if r else "does not end"
+        if r and r.returncode == 0:
+            # Without lies and failed requests nothing is wrong that e2fsck would have to ask about: at most, what could not be freed
+            # without memory still counts as used.
+            sound = not lies and not disk
+            check = fsck(out, "-p" if sound else "-y")
+            said = check.stdout[-1500:] if check.returncode not in ((0, 1) if sound else (0, 1, 4, 8, 9, 12)) else ""
+        if said:
+            bad += 1
+            print(f"rough seed {seed} block {block} lies {lies} disk {disk} memory {memory}: {said}")
+            if bad > 3:
+                break
+    print(f"rough: {len(seeds)} runs, {bad} failed")
+    return bad
+
+
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--first", type=int, default=1, help="first seed")
     p.add_argument("--stress", type=int, default=12, help="runs")
     p.add_argument("--kill", type=int, default=60, help="runs")
     p.add_argument("--fuzz", type=int, default=150, help="images")
+    p.add_argument("--rough", type=int, default=150, help="runs")
     p.add_argument("--ops", type=int, default=1500, help="operations of a run")
     a = p.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -158,6 +198,7 @@ def main() -> int:
         bad = stress(exe, tmp, range(first, first + a.stress), a.ops)
         bad += kill(exe, tmp, range(first, first + a.kill), a.ops)
         bad += fuzz(exe, tmp, range(first, first + a.fuzz))
+        bad += rough(exe, tmp, range(first, first + a.rough), 400)
     return 1 if bad else 0
 
 

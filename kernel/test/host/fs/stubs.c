@@ -18,18 +18,19 @@ struct process *the_process;
 struct boot_config boot_config;
 
 // --- Memory
-void *kmalloc(size_t size, unsigned flags) { return host_alloc(size, flags & PA_ZERO); }
-void *kzalloc(size_t size) { return host_alloc(size, 1); }
-void *krealloc(void *p, size_t size) { return host_realloc(p, size); }
+void *kmalloc(size_t size, unsigned flags) { return host_starves() ? NULL : host_alloc(size, flags & PA_ZERO); }
+void *kzalloc(size_t size) { return kmalloc(size, PA_ZERO); }
+void *krealloc(void *p, size_t size) { return host_starves() ? NULL : host_realloc(p, size); }
 void kfree(void *p) { host_free(p); }
-void *vmalloc(size_t size) { return host_alloc(size, 0); }
+void *vmalloc(size_t size) { return kmalloc(size, 0); }
 void vfree(void *p) { host_free(p); }
 
 char *kstrdup(const char *s)
 {
     size_t n = strlen(s) + 1;
     char *p = kmalloc(n, 0);
-    memcpy(p, s, n);
+    if (p)
+        memcpy(p, s, n);
     return p;
 }
 
@@ -40,7 +41,9 @@ struct host_page {
 
 struct page *page_alloc(unsigned order, unsigned flags)
 {
-    struct host_page *h = host_alloc(sizeof(*h), 1);
+    struct host_page *h = host_starves() ? NULL : host_alloc(sizeof(*h), 1);
+    if (!h)
+        return NULL;
     h->va = host_pages(PAGE_SIZE << order);
     memset(h->va, flags & PA_ZERO ? 0 : 0xa5, PAGE_SIZE << order);
     h->p.refs = 1;
