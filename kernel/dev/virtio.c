@@ -305,6 +305,33 @@ bool virtq_cb_delayed(struct virtq *q)
     return ask_at(q, q->event_idx ? (u16)(in_flight * 3 / 4) : 0);
 }
 
+static struct virtq *watched[4];
+static u32 nr_watched;
+
+void virtq_watch(struct virtq *q)
+{
+    if (nr_watched < ARRAY_SIZE(watched))
+        watched[nr_watched++] = q;
+}
+
+bool virtio_watched(void)
+{
+    for (u32 i = 0; i < nr_watched; i++)
+        if (virtq_pending(watched[i]))
+            return true;
+    return false;
+}
+
+void virtio_watch(bool begins)
+{
+    for (u32 i = 0; i < nr_watched; i++) {
+        if (begins)
+            virtq_cb_disable(watched[i]);
+        else if (!virtq_cb_enable(watched[i]))
+            watched[i]->callback(watched[i]);
+    }
+}
+
 bool virtio_interrupt(struct virtio_dev *d)
 {
     bool any = false;

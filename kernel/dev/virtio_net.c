@@ -383,6 +383,7 @@ int virtio_net_probe(struct virtio_dev *d)
         kfree(n);
         return err;
     }
+    virtq_watch(n->rx);
     netdev_register(&n->dev);
     softirq_raise(SOFTIRQ_NET);
     return 0;

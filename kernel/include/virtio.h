@@ -129,10 +129,13 @@ void virtq_cb_disable(struct virtq *q);
 bool virtq_cb_enable(struct virtq *q);        // false: something is there already, call virtq_get again
 // Asks for an interrupt only when about three quarters of what is in flight are done. As virtq_cb_enable.
 bool virtq_cb_delayed(struct virtq *q);
+void virtq_watch(struct virtq *q);            // an idle processor may look at it for a while instead of taking its interrupts (sched/idle.c)
 void *virtq_drop(struct virtq *q);            // of a broken queue: takes back one token after the other
 
 // --- For transports and dev_init ------------------------------------------------------------------------------------------
 void virtio_register(struct virtio_dev *d);   // finds the driver and probes
+void virtio_watch(bool begins);               // softirqs off at the end: callbacks of what came last
+bool virtio_watched(void);                    // one of them has something
 bool virtio_interrupt(struct virtio_dev *d);  // true: a queue had something
 void virtio_mmio_scan(void);
 void virtio_pci_scan(void);

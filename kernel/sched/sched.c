@@ -312,6 +312,6 @@ void sched_idle_loop(void)
             schedule();
             continue;
         }
-        cpu_idle();
+        idle_wait(this_cpu());
     }
 }
