@@ -65,7 +65,8 @@ struct socket {
     struct file *file;          // not counted: the file holds the socket
     struct waitq wq;            // who waits: blocking calls and poll
     u64 rcv_timeout, snd_timeout;   // ns; 0: none
-    int error;                  // pending, positive: SO_ERROR reads and clears it
+    u32 timestamping;           // SOF_TIMESTAMPING_*
+    int error, soft_error;      // pending, positive: SO_ERROR reads and clears it; soft: what the network said last, which ends nothing
     u32 rcvbuf, sndbuf, rcvlowat, priority, mark;
     u32 busy_poll;              // SO_BUSY_POLL, SO_INCOMING_CPU: kept, nothing more
     int linger;                 // seconds, -1: off

@@ -46,7 +46,6 @@ struct tcp_sock {
     struct tcp_pcb *pcb;        // NULL: gone, or both directions closed
     enum tcp_phase phase;
     int error;                  // until there is a socket to hold it
-    int soft_error;             // what the network said last; why it ends, if it ends with a time-out
     bool bound, fin_received, shut_rd, shut_wr, nospace, cork, nodelay, quickack, ever_connected;
     bool reno;                  // TCP_CONGESTION; else CUBIC
     bool untold;                // connect() has not said yet how the attempt ended
@@ -72,7 +71,7 @@ struct tcp_sock {
     int defer_accept;           // seconds
     // TCP options.
     u32 keep_idle, keep_intvl, keep_cnt, user_timeout, syncnt, maxseg, fastopen;
-    bool fastopen_connect;
+    bool fastopen_connect, inq;
     int linger2;
     u16 real_mss;               // of the wire, where segments are longer for the device to cut
     u64 progress_ns;            // the peer last acknowledged something

@@ -14,8 +14,9 @@
 enum {
     CM_IP_TOS = 1, CM_IP_TTL = 2, CM_IP_RETOPTS = 7, CM_IP_PKTINFO = 8, CM_IP_RECVERR = 11,
     CM_V6_RECVERR = 25, CM_V6_PKTINFO = 50, CM_V6_HOPLIMIT = 52, CM_V6_TCLASS = 67,
-    CM_TIMESTAMP = 29, CM_TIMESTAMPNS = 35, CM_RXQ_OVFL = 40,
+    CM_TIMESTAMP = 29, CM_TIMESTAMPNS = 35, CM_TIMESTAMPING = 37, CM_RXQ_OVFL = 40,
 };
+#define STAMPS_SOFTWARE 16u                   // SOF_TIMESTAMPING_SOFTWARE
 enum { ORIGIN_LOCAL = 1, ORIGIN_ICMP = 2, ORIGIN_ICMP6 = 3 };    // SO_EE_ORIGIN_*, linux/errqueue.h
 
 // linux/in.h and linux/ipv6.h.
@@ -29,10 +30,14 @@ static void put_int(struct msg *m, int level, int type, int v) { msg_put_control
 
 static void put_timestamp(struct socket *s, struct msg *m, const struct dgram *d)
 {
-    i64 tv[2] = { (i64)(d->time_ns / NSEC_PER_SEC), (i64)(d->time_ns % NSEC_PER_SEC) };
-    if (!s->timestampns)
-        tv[1] /= 1000;
-    msg_put_control(m, SOL_SOCKET_, s->timestampns ? CM_TIMESTAMPNS : CM_TIMESTAMP, tv, sizeof(tv));
+    i64 tv[6] = { (i64)(d->time_ns / NSEC_PER_SEC), (i64)(d->time_ns % NSEC_PER_SEC) };      // linux/errqueue.h: struct scm_timestamping
+    if (s->timestampns)
+        msg_put_control(m, SOL_SOCKET_, CM_TIMESTAMPNS, tv, 16);
+    if ((s->timestamping & STAMPS_SOFTWARE) && d->time_ns)
+        msg_put_control(m, SOL_SOCKET_, CM_TIMESTAMPING, tv, sizeof(tv));
+    tv[1] /= 1000;
+    if (s->timestamp && !s->timestampns)
+        msg_put_control(m, SOL_SOCKET_, CM_TIMESTAMP, tv, 16);
 }
 
 static void put_v4(const struct inet_opts *o, struct msg *m, const struct dgram *d)
@@ -82,7 +87,7 @@ void inet_put_control(struct socket *s, const struct inet_opts *o, struct msg *m
     }
     if (s->rxq_ovfl && d->drops)
         msg_put_control(m, SOL_SOCKET_, CM_RXQ_OVFL, &d->drops, sizeof(d->drops));
-    if (s->timestampns || s->timestamp)
+    if (s->timestampns || s->timestamp || s->timestamping)
         put_timestamp(s, m, d);
     if (IP_IS_V4_VAL(d->to))
         put_v4(o, m, d);

@@ -75,7 +75,7 @@ int dgram_queue(struct udp_sock *u, struct pbuf *p, const ip_addr_t *from, u16 p
     d->from.port = port;
     d->to = *ip_current_dest_addr();
     d->ifindex = inet_ifindex(ip_current_input_netif());
-    d->time_ns = u->s->timestamp || u->s->timestampns ? clock_real_ns() : 0;
+    d->time_ns = u->s->timestamp || u->s->timestampns || (u->s->timestamping & 8) ? clock_real_ns() : 0;
     d->ttl = v6 ? IP6H_HOPLIM(ip6_current_header()) : IPH_TTL(ip4_current_header());
     d->tos = v6 ? (u8)IP6H_TC(ip6_current_header()) : IPH_TOS(ip4_current_header());
     d->err = 0;

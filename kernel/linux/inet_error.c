@@ -14,16 +14,21 @@
 #define LEAST_MTU4 552u                       // net.ipv4.route.min_pmtu
 #define LEAST_MTU6 1280u                      // RFC 8200, section 5
 
-// A router says what the path takes (RFC 1191, RFC 8201). Only of what is in the network now, or anybody could say so (RFC 5927,
-// section 7.2).
+// Of what is in the network now, or anybody could say so (RFC 5927, section 4.1).
+static bool is_out(const struct tcp_pcb *pcb, const struct icmp_report *r)
+{
+    const u8 *quoted = r->payload - 4;        // the sequence number follows the ports
+    u32 seq = (u32)quoted[0] << 24 | (u32)quoted[1] << 16 | (u32)quoted[2] << 8 | quoted[3];
+    return TCP_SEQ_BETWEEN(seq, pcb->lastack, pcb->snd_nxt);
+}
+
+// A router says what the path takes (RFC 1191, RFC 8201).
 static void path_mtu(struct tcp_sock *t, const struct icmp_report *r)
 {
     struct tcp_pcb *pcb = t->pcb;
-    const u8 *quoted = r->payload - 4;        // the sequence number follows the ports
-    u32 seq = (u32)quoted[0] << 24 | (u32)quoted[1] << 16 | (u32)quoted[2] << 8 | quoted[3];
     bool v4 = IP_IS_V4_VAL(pcb->remote_ip);
     u32 mtu = MAX(r->info, v4 ? LEAST_MTU4 : LEAST_MTU6);
-    if (!r->info || !TCP_SEQ_BETWEEN(seq, pcb->lastack, pcb->snd_nxt))
+    if (!r->info)
         return;
     recovery_shorten(pcb, mtu - (v4 ? 40 : 60) - (pcb->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0));
     t->real_mss = (u16)tcp_wire_mss(pcb);
@@ -36,6 +41,8 @@ static void tcp_error(const struct icmp_report *r)
         if (!t->pcb || t->phase == TCP_LISTENING || t->pcb->local_port != r->local.port || t->remote.port != r->remote.port ||
             !ip_addr_cmp(&t->remote.ip, &r->remote.ip))
             continue;
+        if (!is_out(t->pcb, r))
+            return;
         if (r->err == EMSGSIZE) {
             path_mtu(t, r);
             return;
@@ -49,12 +56,11 @@ static void tcp_error(const struct icmp_report *r)
             if (t->s)
                 t->s->error = r->err;
             tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR | POLL_HUP);
-        } else {
-            t->soft_error = r->err;
-            if (t->opt.recverr && t->s) {     // ip(7), IP_RECVERR: told at once
-                t->s->error = r->err;
-                tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR);
-            }
+        } else if (t->s && t->opt.recverr) {  // ip(7), IP_RECVERR: told at once
+            t->s->error = r->err;
+            tcp_sock_wake(t, POLL_IN | POLL_OUT | POLL_ERR);
+        } else if (t->s) {
+            t->s->soft_error = r->err;
         }
         return;
     }

@@ -161,7 +161,8 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
     struct tcp_sock *t = arg;
     (void)pcb;
     t->bytes_acked += len;
-    t->soft_error = 0;
+    if (t->s)
+        t->s->soft_error = 0;
     t->progress_ns = clock_mono_ns();
     tcp_tune_sent(t);
     if (t->nospace && tcp_sock_writable(t)) {
@@ -177,7 +178,7 @@ static int error_of(const struct tcp_sock *t, err_t err)
         return t->phase == TCP_CONNECTING ? ECONNREFUSED : t->fin_received ? EPIPE : ECONNRESET;
     if (err == ERR_CLSD)
         return 0;
-    return t->soft_error ? t->soft_error : ETIMEDOUT;       // ERR_ABRT: lwIP gave up sending
+    return t->s && t->s->soft_error ? t->s->soft_error : ETIMEDOUT;       // ERR_ABRT: lwIP gave up sending
 }
 
 // The pcb is gone already.

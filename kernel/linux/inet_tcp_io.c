@@ -355,6 +355,10 @@ ssize_t tcp_op_recv(struct socket *s, struct msg *m, u32 flags)
         return tcp_recv_urgent(s, m, flags);
     mutex_lock(&t->rx_lock);
     ssize_t n = recv_loop(s, t, m, flags);
+    if (t->inq && n >= 0) {                   // TCP_INQ: what is left; the end of the stream counts for one, for good
+        int left = (int)t->rx_bytes + t->fin_received;
+        msg_put_control(m, 6, 36, &left, sizeof(left));       // SOL_TCP, TCP_CM_INQ
+    }
     mutex_unlock(&t->rx_lock);
     return n;
 }

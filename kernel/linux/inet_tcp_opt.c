@@ -14,7 +14,7 @@
 enum {
     O_NODELAY = 1, O_MAXSEG = 2, O_CORK = 3, O_KEEPIDLE = 4, O_KEEPINTVL = 5, O_KEEPCNT = 6, O_SYNCNT = 7, O_LINGER2 = 8,
     O_DEFER_ACCEPT = 9, O_WINDOW_CLAMP = 10, O_INFO = 11, O_QUICKACK = 12, O_CONGESTION = 13, O_USER_TIMEOUT = 18,
-    O_FASTOPEN = 23, O_NOTSENT_LOWAT = 25, O_FASTOPEN_CONNECT = 30,
+    O_FASTOPEN = 23, O_NOTSENT_LOWAT = 25, O_FASTOPEN_CONNECT = 30, O_INQ = 36,
 };
 #define SOL_TCP_ 6
 #define WINDOW_MIN 1152u                      // half of the smallest SO_RCVBUF
@@ -148,6 +148,11 @@ static int set_tcp(struct tcp_sock *t, int name, int v)
         if (t->phase != TCP_IDLE && t->phase != TCP_LISTENING)
             return -EINVAL;
         return set_range(&t->fastopen, v, 0, 0x7fffffff);
+    case O_INQ:
+        if (v < 0 || v > 1)
+            return -EINVAL;
+        t->inq = v;
+        return 0;
     case O_FASTOPEN_CONNECT:
         if (v < 0 || v > 1 || t->phase != TCP_IDLE)
             return -EINVAL;
@@ -276,6 +281,7 @@ static int get_tcp(const struct tcp_sock *t, int name, int *v)
         return 0;
     case O_FASTOPEN: *v = (int)t->fastopen; return 0;
     case O_FASTOPEN_CONNECT: *v = t->fastopen_connect; return 0;
+    case O_INQ: *v = t->inq; return 0;
     case O_NOTSENT_LOWAT: *v = (int)t->notsent_lowat; return 0;
     default: return -ENOPROTOOPT;
     }

@@ -12,6 +12,7 @@
 
 #define SOL 1                                 // SOL_SOCKET
 #define BUF_MAX 212992                        // net.core.{r,w}mem_max
+#define STAMPS_OF_SENT 0x302                  // SOF_TIMESTAMPING_TX_SOFTWARE, TX_SCHED, TX_ACK: nobody would report them
 #define RCVBUF_MIN 2304
 #define SNDBUF_MIN 4608
 
@@ -134,6 +135,11 @@ int sockopt_set_generic(struct socket *s, int name, const void *val, u32 len)
         return 0;
     case SO_INCOMING_CPU:                     // there is one
         return 0;
+    case SO_TIMESTAMPING_OLD: case SO_TIMESTAMPING_NEW:
+        if (v & ~0x1ffff || v & STAMPS_OF_SENT)
+            return -EINVAL;
+        s->timestamping = (u32)v;
+        return 0;
     case SO_TYPE: case SO_PROTOCOL: case SO_DOMAIN: case SO_ERROR: case SO_ACCEPTCONN:
     default:
         return -ENOPROTOOPT;
@@ -192,7 +198,13 @@ int sockopt_get_generic(struct socket *s, int name, void *val, u32 *len)
     case SO_TYPE: v = s->type; break;
     case SO_DOMAIN: v = s->domain; break;
     case SO_PROTOCOL: v = s->protocol; break;
-    case SO_ERROR: v = -socket_take_error(s); break;
+    case SO_ERROR:
+        v = -socket_take_error(s);
+        if (!v) {
+            v = s->soft_error;
+            s->soft_error = 0;
+        }
+        break;
     case SO_ACCEPTCONN: v = s->listening; break;
     case SO_RCVBUF: v = (int)s->rcvbuf; break;
     case SO_SNDBUF: v = (int)s->sndbuf; break;
@@ -202,6 +214,7 @@ int sockopt_get_generic(struct socket *s, int name, void *val, u32 *len)
     case SO_MARK: v = (int)s->mark; break;
     case SO_BUSY_POLL: v = (int)s->busy_poll; break;
     case SO_INCOMING_CPU: v = 0; break;
+    case SO_TIMESTAMPING_OLD: case SO_TIMESTAMPING_NEW: v = (int)s->timestamping; break;
     default:
         if (!flag)
             return get_sized(s, name, val, len);

@@ -33,10 +33,12 @@ static const struct verdict unreachable6[] = {
     { EACCES, true }, { EACCES, true },
 };
 
+#define ICMP6_PP_ 4                           // parameter problem, of IPv6; ICMP's 4 is a source quench, which nobody heeds
+
 static void judge(struct icmp_report *r, const struct verdict *table, u32 n, bool unreachable)
 {
-    static const struct verdict other = { EHOSTUNREACH, false };
-    const struct verdict *v = unreachable && r->code < n ? &table[r->code] : &other;
+    static const struct verdict other = { EHOSTUNREACH, false }, problem = { EPROTO, true };
+    const struct verdict *v = r->type == ICMP_PP || r->type == ICMP6_PP_ ? &problem : unreachable && r->code < n ? &table[r->code] : &other;
     r->err = v->err;
     r->hard = v->hard;
 }
@@ -80,7 +82,7 @@ int net_hook_ip4(struct pbuf *p, struct netif *n)
     if (hlen < 20 || total > p->len || total < hlen + 8 || (IPH_OFFSET(ip) & PP_HTONS(IP_OFFMASK | IP_MF)))
         return 0;
     const u8 *icmp = (const u8 *)ip + hlen;
-    if (icmp[0] != ICMP_DUR && icmp[0] != ICMP_TE)
+    if (icmp[0] != ICMP_DUR && icmp[0] != ICMP_TE && icmp[0] != ICMP_PP)
         return 0;
     if (!(n->chksum_flags & NETIF_CHECKSUM_CHECK_ICMP) || inet_chksum(icmp, (u16)(total - hlen)) == 0)
         icmp4_error(ip, icmp, total - hlen);
@@ -89,7 +91,6 @@ int net_hook_ip4(struct pbuf *p, struct netif *n)
 
 #define ICMP6_DU 1
 #define ICMP6_PTB 2
-#define ICMP6_TE 3
 #define IP6_HLEN_ 40u
 
 // Errors without extension headers before or within them.
@@ -101,7 +102,7 @@ int net_hook_ip6(struct pbuf *p, struct netif *n)
     const u8 *icmp = (const u8 *)(ip + 1);
     u32 len = IP6H_PLEN(ip);
     inner = (const struct ip6_hdr *)(icmp + 8);
-    if (len < 8 + IP6_HLEN_ + 8 || len + IP6_HLEN_ > p->len || icmp[0] < ICMP6_DU || icmp[0] > ICMP6_TE)
+    if (len < 8 + IP6_HLEN_ + 8 || len + IP6_HLEN_ > p->len || icmp[0] < ICMP6_DU || icmp[0] > ICMP6_PP_)
         return 0;
     struct icmp_report r = { .proto = (u8)IP6H_NEXTH(inner), .type = icmp[0], .code = icmp[1] };
     ip6_addr_t local, remote, offender;
