@@ -80,6 +80,64 @@ int inet_del_gateway4(u32 gw)
     return 0;
 }
 
+// The network that comes and goes with an interface's address.
+static struct netif *owner(u32 net, u32 mask)
+{
+    struct netif *n = near(net);
+    return n && netif_ip4_netmask(n)->addr == mask && mask != ~0u ? n : NULL;
+}
+
+static struct route4 *find_route(u32 net, u32 mask)
+{
+    for (struct route4 *r = net_routes4; r < net_routes4 + net_nr_routes4; r++)
+        if (r->net == net && r->mask == mask)
+            return r;
+    return NULL;
+}
+
+int inet_add_route4(struct netif *n, u32 net, u32 mask, u32 gw, bool replace)
+{
+    struct route4 *r = find_route(net, mask);
+    if (gw && !n)
+        n = near(gw);
+    if (net & ~mask)
+        return -EINVAL;
+    if (!n || !netdev_of(n))
+        return gw ? -ENETUNREACH : -ENODEV;
+    if (!netif_is_up(n) || (gw && near(gw) != n))
+        return !netif_is_up(n) ? -ENETDOWN : -ENETUNREACH;
+    if ((r && !replace) || owner(net, mask))
+        return -EEXIST;
+    if (!r && net_nr_routes4 == MAX_ROUTES4)
+        return -ENOBUFS;
+    if (!r)
+        r = &net_routes4[net_nr_routes4++];
+    *r = (struct route4){ .net = net, .mask = mask, .gw.addr = gw, .n = n };
+    return 0;
+}
+
+static void remove_route(struct route4 *r)
+{
+    *r = net_routes4[--net_nr_routes4];
+}
+
+int inet_del_route4(const struct netif *n, u32 net, u32 mask, u32 gw)
+{
+    struct route4 *r = find_route(net, mask);
+    if (!r || (n && r->n != n) || (gw && r->gw.addr != gw))
+        return owner(net, mask) && !gw ? -EOPNOTSUPP : -ESRCH;
+    remove_route(r);
+    return 0;
+}
+
+// Routes end with the interface's being up, and with the network where their gateways are.
+static void check_routes(void)
+{
+    for (struct route4 *r = net_routes4 + net_nr_routes4; r-- > net_routes4;)
+        if (!netif_is_up(r->n) || (r->gw.addr && near(r->gw.addr) != r->n))
+            remove_route(r);
+}
+
 // --- Who is told --------------------------------------------------------------------------------------------------------------
 
 #define MAX_SEEN 8
@@ -110,6 +168,7 @@ void inet_netif_changed(struct netif *n)
 {
     struct seen *s = seen_of(n);
     u32 addr = netif_ip4_addr(n)->addr, mask = netif_ip4_netmask(n)->addr, flags = inet_ifflags(n);
+    check_routes();
     if (!s)
         return;
     if (s->flags != flags || s->mtu != n->mtu) {
@@ -182,12 +241,10 @@ long inet_route_ioctl(struct netif *n, bool add, const struct rtentry_k *r)
         return -EAFNOSUPPORT;
     if (r->dst.addr & ~r->mask.addr)
         return -EINVAL;
-    if (r->dst.addr || r->mask.addr) {              // a network's own route comes and goes with its address
-        struct netif *own = near(r->dst.addr);
-        bool same = own && r->mask.addr == netif_ip4_netmask(own)->addr && !through;
-        return !same ? add ? -EOPNOTSUPP : -ESRCH : add ? -EEXIST : -EOPNOTSUPP;
-    }
+    u32 gw = through ? r->gw.addr : 0;
+    if (r->dst.addr || r->mask.addr)
+        return add ? inet_add_route4(n, r->dst.addr, r->mask.addr, gw, false) : inet_del_route4(n, r->dst.addr, r->mask.addr, gw);
     if (!add)
-        return inet_del_gateway4(through ? r->gw.addr : 0);
-    return through ? inet_add_gateway4(n, r->gw.addr, false) : -EOPNOTSUPP;
+        return inet_del_gateway4(gw);
+    return through ? inet_add_gateway4(n, gw, false) : -EOPNOTSUPP;
 }

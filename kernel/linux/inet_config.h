@@ -23,6 +23,9 @@ int inet_set_mtu(struct netif *n, u32 mtu);
 void inet_set_up(struct netif *n, bool up);
 int inet_add_gateway4(struct netif *n, u32 gw, bool replace);     // n NULL: whoever's network it is on
 int inet_del_gateway4(u32 gw);                                    // 0: whatever it is
+// A route to a network; `gw` 0: it is on the network of `n` itself, or (to be deleted) whatever it is.
+int inet_add_route4(struct netif *n, u32 net, u32 mask, u32 gw, bool replace);
+int inet_del_route4(const struct netif *n, u32 net, u32 mask, u32 gw);
 long inet_ifset(struct netif *n, u32 cmd, u16 family, u32 value); // SIOCSIF*
 long inet_route_ioctl(struct netif *n, bool add, const struct rtentry_k *r);
 

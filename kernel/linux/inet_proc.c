@@ -134,6 +134,12 @@ static void show_arp(struct seqbuf *s)
     }
 }
 
+static void put_route(struct seqbuf *s, const struct netdev *d, u32 net, u32 mask, u32 gw)
+{
+    u32 flags = 1 | (gw ? 2 : 0) | (mask == ~0u ? 4 : 0);         // RTF_UP, RTF_GATEWAY, RTF_HOST
+    seq_printf(s, "%s\t%08X\t%08X\t%04X\t0\t0\t0\t%08X\t0\t0\t0\n", d->name, net, gw, flags, mask);
+}
+
 static void show_route(struct seqbuf *s)
 {
     seq_printf(s, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n");
@@ -143,8 +149,11 @@ static void show_route(struct seqbuf *s)
         if (!d || !addr)
             continue;
         if (gw && n == netif_default)
-            seq_printf(s, "%s\t%08X\t%08X\t%04X\t0\t0\t0\t%08X\t0\t0\t0\n", d->name, 0, gw, 3, 0);
-        seq_printf(s, "%s\t%08X\t%08X\t%04X\t0\t0\t0\t%08X\t0\t0\t0\n", d->name, addr & mask, 0, 1, mask);
+            put_route(s, d, 0, 0, gw);
+        for (const struct route4 *r = net_routes4; r < net_routes4 + net_nr_routes4; r++)
+            if (r->n == n)
+                put_route(s, d, r->net, r->mask, r->gw.addr);
+        put_route(s, d, addr & mask, mask, 0);
     }
 }
 

@@ -179,6 +179,14 @@ static void put_main4(struct nl_out *o, struct netif *n)
         put_route(o, &r);
         r.gateway = NULL;
     }
+    for (const struct route4 *s = net_routes4; s < net_routes4 + net_nr_routes4; s++) {
+        if (s->n != n)
+            continue;
+        struct route t = { .n = n, .family = K_AF_INET, .table = RT_TABLE_MAIN, .type = RTN_UNICAST, .protocol = RTPROT_BOOT, .dst = &s->net,
+                           .prefix = nl_prefix_length(s->mask), .gateway = s->gw.addr ? &s->gw.addr : NULL,
+                           .scope = s->gw.addr ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK };
+        put_route(o, &t);
+    }
     if (mask == ~0u)
         return;
     r.dst = &net;
@@ -282,7 +290,8 @@ static int get_route(struct nl_out *o, const struct nlmsghdr *h)
     if (!n)
         return -ENETUNREACH;
     const ip_addr_t *source = ours ? &to : ip_netif_get_local_ip(n, &to);
-    u32 gw4 = netif_ip4_gw(n)->addr;
+    const ip4_addr_t *via = v6 ? NULL : net_hook_gateway4(n, ip_2_ip4(&to));
+    u32 gw4 = via ? via->addr == ip_2_ip4(&to)->addr ? 0 : via->addr : netif_ip4_gw(n)->addr;
     bool near = ours || v6 || ip4_addr_netcmp(ip_2_ip4(&to), netif_ip4_addr(n), netif_ip4_netmask(n)) || ip_addr_ismulticast(&to);
     struct route r = { .n = n, .family = q->rtm_family, .table = RT_TABLE_MAIN,
                        .flags = v6 ? 0 : RTM_F_CLONED | (ours ? RTCF_LOCAL_ : 0),

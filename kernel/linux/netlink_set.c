@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NETLINK_ROUTE: requests that change something (rtnetlink(7)): a link's flags and MTU, addresses, the default route, ARP entries.
+// NETLINK_ROUTE: requests that change something (rtnetlink(7)): a link's flags and MTU, addresses, routes, ARP entries.
 #include "netlink.h"
 
 #include "lwip/etharp.h"
@@ -99,10 +99,18 @@ static int change_route(const struct nlmsghdr *h, bool add)
     if (!has(h, sizeof(*m)))
         return -EINVAL;
     const void *gw = nl_find(h, sizeof(*m), RTA_GATEWAY, 4), *oif = nl_find(h, sizeof(*m), RTA_OIF, 4);
-    if (m->rtm_family != K_AF_INET || m->rtm_dst_len)
+    if (m->rtm_family != K_AF_INET)
         return add ? -EOPNOTSUPP : -ESRCH;
     if (oif && !inet_netif(u32_of(oif)))
         return -ENODEV;
+    if (m->rtm_dst_len) {
+        const void *dst = nl_find(h, sizeof(*m), RTA_DST, 4);
+        struct netif *n = oif ? inet_netif(u32_of(oif)) : NULL;
+        if (!dst || m->rtm_dst_len > 32)
+            return -EINVAL;
+        u32 mask = lwip_htonl(~0u << (32 - m->rtm_dst_len));
+        return add ? inet_add_route4(n, u32_of(dst), mask, u32_of(gw), h->nlmsg_flags & NLM_F_REPLACE) : inet_del_route4(n, u32_of(dst), mask, u32_of(gw));
+    }
     if (!add)
         return inet_del_gateway4(u32_of(gw));
     return gw ? inet_add_gateway4(oif ? inet_netif(u32_of(oif)) : NULL, u32_of(gw), h->nlmsg_flags & NLM_F_REPLACE) : -EOPNOTSUPP;

@@ -11,6 +11,16 @@ void net_timers_start(void);               // net/timer.c
 void tcptime_start(void);                  // net/tcptime.c
 void net_configure(void);                  // net/config.c: addresses as boot_config says; waits for DHCP
 struct netdev *netdev_of(struct netif *n); // NULL for loopback
+// Routes that a program has set (net/routes.c); numbers as on the wire.
+#define MAX_ROUTES4 16
+struct route4 {
+    u32 net, mask;
+    ip4_addr_t gw;                         // 0: they are on the interface's network themselves
+    struct netif *n;
+};
+extern struct route4 net_routes4[MAX_ROUTES4];
+extern u32 net_nr_routes4;
+
 void net_random_init(void);
 void net_reclaim(void);                    // frees what the devices have sent
 

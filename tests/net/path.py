@@ -47,6 +47,7 @@ def build_disk() -> Path:
     (tree / "bin").mkdir(parents=True, exist_ok=True)
     servers.run("musl-gcc", "-O2", "-static", "-o", str(tree / "bin/epoll_server"), str(servers.TOP / "tests/bench/net/epoll_server.c"))
     servers.run("musl-gcc", "-O2", "-static", "-o", str(tree / "bin/six"), str(servers.HERE / "guest/six.c"))
+    servers.run("musl-gcc", "-O2", "-static", "-o", str(tree / "bin/route"), str(servers.HERE / "guest/route.c"))
     servers.run("/sbin/mke2fs", "-q", "-F", "-t", "ext2", "-d", str(tree), str(BUILD / "disk"), "16M")
     return BUILD / "disk"
 
@@ -204,6 +205,16 @@ def narrow6(machine: str) -> None:
                 assert back == data[at:at + 8192], f"wrong bytes near {at}"
 
 
+def static_route(machine: str) -> None:
+    """A guest without a default route that sets one to the far network, and serves it."""
+    client = beyond_router(1500)
+    words = ("arg=10.9.1.0", "arg=255.255.255.0", f"arg={HOST}", "arg=/bin/epoll_server")
+    with guest(machine, "route", (STATIC.replace(f"::{HOST}:", ":::"), *words), ""):
+        setns(client)
+        download(GUEST, 1 << 20).close()
+        upload(GUEST, 1 << 20)
+
+
 def two_cards(machine: str) -> None:
     """Two interfaces on two networks; each answers on its own, both at once."""
     tap("tap0", f"{HOST}/24")
@@ -220,7 +231,7 @@ def two_cards(machine: str) -> None:
             upload(address, 1 << 20)
 
 
-TESTS: dict[str, Callable[[str], None]] = {"jumbo": jumbo, "small": small, "narrow": narrow, "narrow6": narrow6, "two_cards": two_cards}
+TESTS: dict[str, Callable[[str], None]] = {"jumbo": jumbo, "small": small, "narrow": narrow, "narrow6": narrow6, "static_route": static_route, "two_cards": two_cards}
 
 
 def main() -> int:

@@ -42,6 +42,23 @@ route show
 route del default
 route add default via 10.9.0.1 dev eth0
 route show
+route add 1.2.0.0/16 via 10.9.0.1
+route add 1.2.0.0/16 via 10.9.0.1
+route add 1.2.3.4 via 10.9.0.9
+route add 2.0.0.0/8 dev eth0
+route add 3.0.0.0/8 via 192.168.77.1
+route add 10.9.0.0/24 dev eth0 proto kernel scope link src 10.9.0.2
+route show
+route get 1.2.5.5
+route get 1.2.3.4
+route get 2.5.5.5
+route replace 1.2.0.0/16 via 10.9.0.8
+route get 1.2.5.5
+route del 1.2.3.4
+route del 1.2.3.4
+route del 1.2.0.0/16 via 10.9.0.1
+route del 1.2.0.0/16
+route show
 addr del 10.9.0.2/24 dev eth0
 addr show dev eth0 scope global
 route show

@@ -153,6 +153,11 @@ int net_hook_ip4(struct pbuf *p, struct netif *n);
 #define LWIP_HOOK_IP4_INPUT(p, n) net_hook_ip4(p, n)
 int net_hook_ip6(struct pbuf *p, struct netif *n);
 #define LWIP_HOOK_IP6_INPUT(p, n) net_hook_ip6(p, n)
+struct ip4_addr;
+struct netif *net_hook_route4(const struct ip4_addr *dest);
+#define LWIP_HOOK_IP4_ROUTE(dest) net_hook_route4(dest)
+const struct ip4_addr *net_hook_gateway4(const struct netif *n, const struct ip4_addr *dest);
+#define LWIP_HOOK_ETHARP_GET_GW(n, dest) net_hook_gateway4(n, dest)
 struct ip6_addr;
 const struct ip6_addr *net_hook_gateway6(const struct netif *n, const struct ip6_addr *dest);
 #define LWIP_HOOK_ND6_GET_GW(n, dest) net_hook_gateway6(n, dest)
