@@ -221,7 +221,6 @@ static const struct { const char *path, *text; } fixed[] = {
     { "/sys/devices/system/cpu/cpu0/topology/core_siblings", "1\n" },
     { "/sys/devices/system/node/node0/cpulist", "0\n" },
     { "/sys/devices/system/node/node0/cpumap", "1\n" },
-    { "/proc/self/syscall", "running\n" },
     { "/proc/self/timerslack_ns", "50000\n" },
     { "/proc/self/coredump_filter", "00000033\n" },
     { "/proc/self/sessionid", "4294967295" },

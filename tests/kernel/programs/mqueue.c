@@ -250,8 +250,48 @@ static void notification_thread(void)
     mq_unlink("/thread");
 }
 
+static void setting(const char *name, const char *value)
+{
+    char path[64], now[32] = "";
+    snprintf(path, sizeof path, "/proc/sys/fs/mqueue/%s", name);
+    int fd = open(path, O_RDWR);
+    ssize_t n = write(fd, value, strlen(value));
+    SAY("%s to %s: %s", name, value, n < 0 ? errname(errno) : "written");
+    lseek(fd, 0, SEEK_SET);
+    read(fd, now, sizeof now - 1);
+    SAY("%s", now);
+    close(fd);
+}
+
+// /proc/sys/fs/mqueue: what a queue gets that nobody asked for.
+static void settings(void)
+{
+    struct mq_attr got;
+
+    setting("msg_max", "7\n");
+    setting("msg_default", "20");
+    setting("msg_default", "0");
+    setting("msg_default", "70000");
+    setting("msgsize_default", "127");
+    setting("msgsize_default", "512");
+    setting("msgsize_max", "x");
+    setting("queues_max", "300");
+    mqd_t q = mq_open("/defaults", O_RDWR | O_CREAT, 0600, NULL);
+    T(mq_getattr(q, &got));
+    SAY("%ld of %ld", got.mq_maxmsg, got.mq_msgsize);
+    mq_close(q);
+    mq_unlink("/defaults");
+    setting("msg_max", "30");
+    q = mq_open("/defaults", O_RDWR | O_CREAT, 0600, NULL);
+    T(mq_getattr(q, &got));
+    SAY("%ld of %ld", got.mq_maxmsg, got.mq_msgsize);
+    mq_close(q);
+    mq_unlink("/defaults");
+}
+
 int main(void)
 {
+    settings();
     notification_thread();
     names();
     messages();

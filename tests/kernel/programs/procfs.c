@@ -129,6 +129,51 @@ static void descriptors(void)
     SAY("%s", link);
 }
 
+static long number_after(const char *path, const char *name)
+{
+    slurp(path);
+    char *at = strstr(text, name);
+    return at ? atol(at + strlen(name)) : -1;
+}
+
+// What lsblk, lscpu, ps and psutil ask for.
+static void tools(void)
+{
+    char link[64] = "", line[32];
+    int fd = open("/etc/passwd", O_RDONLY);
+    long before = number_after("/proc/self/io", "rchar: "), calls = number_after("/proc/self/io", "syscw: ");
+
+    read(fd, link, 50);
+    V(number_after("/proc/self/io", "rchar: ") - before >= 50);
+    write(1, "", 0);
+    V(number_after("/proc/self/io", "syscw: ") > calls);
+    V(number_after("/proc/self/io", "read_bytes: ") >= 0);
+    snprintf(line, sizeof line, "/proc/self/fdinfo/%d", fd);
+    long id = number_after(line, "mnt_id:\t");
+    snprintf(line, sizeof line, "%ld ", id);
+    slurp("/proc/self/mountinfo");
+    char *at = strncmp(text, line, strlen(line)) ? strstr(text, line) : text;
+    V(at && strstr(at, " / / ") != NULL);
+    memset(link, 0, sizeof link);
+    readlink("/proc/self/ns/net", link, sizeof link - 1);
+    V(strncmp(link, "net:[", 5));
+    T(open("/proc/self/ns/none", O_RDONLY));
+    T(access("/sys/dev/block", R_OK | X_OK));
+    V(slurp("/sys/devices/system/cpu/cpu0/topology/core_siblings_list") > 0);
+    V(slurp("/sys/devices/system/cpu/cpu0/topology/thread_siblings") > 0);
+    char buffer[256] = "";
+    long number = -1, first = -1, second = -1, third = -1;
+    int in = open("/proc/self/syscall", O_RDONLY);
+    read(in, buffer, sizeof buffer - 1);
+    sscanf(buffer, "%ld %lx %lx %lx", &number, &first, &second, &third);
+    SAY("system call %ld, %d %d %ld", number, first == in, second == (long)buffer, third);
+    close(in);
+    slurp("/proc/self/timerslack_ns");
+    SAY("%s", text);
+    V(number_after("/proc/stat", "\nctxt ") >= 0);
+    close(fd);
+}
+
 static void whole(void)
 {
     has("/proc/meminfo", "MemTotal:");
@@ -178,5 +223,6 @@ int main(int argc, char **argv)
     maps();
     descriptors();
     whole();
+    tools();
     return 0;
 }
