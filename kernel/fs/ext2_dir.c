@@ -138,6 +138,7 @@ static struct buf *append_block(struct ext2_inode *dir, int *err)
         return NULL;
     struct buf *b = buf_new(fs, phys);
     if (!b) {
+        ext2_punch(dir, dir_blocks(dir), ~0ull);    // a block behind the end would look like a damaged directory
         *err = -ENOMEM;
         return NULL;
     }
