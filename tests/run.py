@@ -230,6 +230,7 @@ def suite_kernel() -> Count:
         + summed("kernel and segments cut by the device", [sys.executable, "tests/net/offload.py"])
         + summed("kernel through a day", [sys.executable, "tests/net/day.py"])
         + summed("kernel under real servers", [sys.executable, "tests/net/servers.py", "--connections", "500", "epoll", "nginx", "redis", "rust", "postgres"])
+        + summed("kernel under hostile frames", [sys.executable, "tests/net/hostile.py"])
         + check("kernel killed at every write, a sample", [sys.executable, "tests/kernel/durability/crash.py", "--sample", "0.15", "--boot", "0.02"])
         + check("kernel on a failing disk", [sys.executable, "tests/kernel/durability/faults.py"])
         + check("kernel fuzzers, short form", [sys.executable, "tests/kernel/fuzz.py"])

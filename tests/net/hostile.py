@@ -28,6 +28,7 @@ from wire import GUEST, HOST, tether
 KERNEL, BUILD, MICROVM = six.KERNEL, six.BUILD, six.MICROVM
 GUEST_MAC, OUR_MAC = bytes.fromhex("525400123456"), bytes.fromhex("0200000000fe")
 TCP, UDP, CLOSED = 8080, 8085, 9
+TURN = 480              # frames until another connection is the victim
 SLACK = 256 << 10       # bytes that may be held longer than the frames that asked for them: caches, spare buffers
 LOCAL6 = socket.inet_pton(socket.AF_INET6, "fe80::fe")
 GUEST6 = socket.inet_pton(socket.AF_INET6, six.LINK_LOCAL)
@@ -272,7 +273,7 @@ def attack(line: Watched, fuzzer: Fuzzer, kinds: list[str], frames: int) -> None
                 victim.settimeout(0.05)
                 victim.sendall(b"v")
                 victim.recv(100)
-            if number % 480 == 479:
+            if number % TURN == TURN - 1:
                 victim.close()
                 victim = six.connect(GUEST)
                 line.victim = victim.getsockname()[1]
@@ -294,9 +295,11 @@ def attempt(kinds: list[str], seed: int, frames: int) -> str:
             before, sockets = settled(control, 0, 0)
             attack(line, fuzzer, kinds, frames)
             alive()
+            # What was written into a victim's stream leaves it out of step: then the guest never hears of its end, nor would Linux.
+            sockets += 1 + frames // TURN
             after, left = settled(control, before - SLACK, sockets)
             assert after >= before - SLACK, f"{before - after} bytes less than before"
-            assert left <= sockets, f"{left} sockets, {sockets} before"
+            assert left <= sockets, f"{left} sockets, {sockets} at most expected"
         except (AssertionError, OSError) as error:
             console = (BUILD / "console").read_text(errors="replace")[-600:]
             free = f"free before {before}, " if before else ""
@@ -318,7 +321,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)} (default: all together)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--frames", type=int, default=3000)
+    parser.add_argument("--frames", type=int, default=1500)
     options = parser.parse_args()
     if os.geteuid() != 0:
         raise SystemExit("tests/net/hostile.py needs root for its network namespace")
