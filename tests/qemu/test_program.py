@@ -47,6 +47,34 @@ def test_a_terminal_reads_its_end_behind_a_part_of_a_line(uni: Uni) -> None:
     assert (done.returncode, done.stdout) == (0, b"one\r\ntwo7\r\n"), done    # its echo, then the count
 
 
+READER = 'while read -r line; do echo "got $line"; done; echo end; '
+
+
+@pytest.mark.parametrize(("words", "seen"), [(["-i"], ["got 1", "end"]), ([], ["end"]), (["-i", "-t"], ["1", "got 1", "end"])],
+                         ids=["input that ends", "no input", "at a terminal"])
+def test_each_run_of_a_restarted_program_finds_the_end(uni: Uni, host: Host, words: list[str], seen: list[str]) -> None:
+    """The end that the first run was given counts for those that the restart policy starts, too."""
+    done = uni("run", "box", "--name", "again", "--attach", *words, "--restart", "on-failure:1", "--memory", "32M", "--",
+               "sh", "-c", f"{READER} exit 3", given=b"1\n")
+    assert (done.returncode, done.stdout.decode().splitlines()) == (3, [*seen, "end"])
+    assert api.info(api.resolve_vm(host.root, "again"))["restarts"] == 1
+
+
+def test_the_end_of_the_input_is_known_to_the_next_keeper(uni: Uni, host: Host) -> None:
+    program = ("sh", "-c", f"{READER} [ -e /once ] && exit 3; : > /once; exec sleep 1000")
+    with subprocess.Popen([str(TOP / "bin" / "uni"), "--root", str(host.root.path), "--no-daemon", "run", "box", "--name", "kept",
+                           "--attach", "--restart", "on-failure:1", "--memory", "32M", "--", *program],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, "UNI_ACCEL": "tcg"}) as client:
+        assert client.stdout is not None and client.stdout.readline() == b"end\n"
+        client.kill()       # it would tell the next keeper
+    os.kill(record.read_state(api.resolve_vm(host.root, "kept").directory)["keeper"]["pid"], 9)
+    assert uni("start", "kept").returncode == 0         # its QEMU runs on, under a keeper that has not seen the end
+    assert uni("exec", "kept", "--signal", "USR1").returncode == 0
+    while api.info(api.resolve_vm(host.root, "kept"))["status"] != "exited":
+        uni("wait", "kept")                             # answers at the end of each run
+    assert uni("wait", "kept").returncode == 3          # the second has read its end
+
+
 def test_input_of_a_vm_that_runs_on(uni: Uni, host: Host) -> None:
     assert uni("run", "box", "--name", "later", "--memory", "32M", "--", "cat").returncode == 0
     # Who looks on and leaves ends nothing.

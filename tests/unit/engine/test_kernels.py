@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     ConflictError,
     NotFoundError,
+    UniError,
     UsageError,
     VerifyError,
 )
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import bootkernel, images
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm
 
 
 @pytest.fixture
@@ -122,3 +127,34 @@ def test_not_a_kernel(root, tmp_path):
     with pytest.raises(UsageError, match="not an ELF"):
         kernels.register(root, tmp_path)
     assert list(root.kernels.iterdir()) == []
+
+
+@pytest.mark.parametrize(("version", "kernel", "accepted", "said"), [
+    ("0.1.0", "default", "", ""), ("0.1.0", "0.1.0", ">=2", ""),
+    ("0.0.9", "default", "", "boot kernel 0.0.9, but this engine works with >="),
+    ("0.0.9", "0.0.9", "", "boot kernel 0.0.9, but this engine works with >="),
+    ("0.1.0", "default", ">=0.2.0", "accepts kernels >=0.2.0, the host's default is 0.1.0, and the image carries no kernel"),
+])
+def test_an_older_kernel_is_refused_before_the_start(root, build, tmp_path, version, kernel, accepted, said):
+    kernels.register(root, build(version))
+    image = {"id": "sha256:1", "kernel_range": accepted}
+    vm = Vm(tmp_path, {"id": "0123456789ab", "name": "web", "values": {"kernel": kernel}, "image": image}, {})
+    with mock.patch.object(images, "kernel", return_value=None):
+        if not said:
+            assert bootkernel.find_kernel(root, vm) == kernels.default(root).path
+            return
+        with pytest.raises(UniError) as caught:
+            bootkernel.find_kernel(root, vm)
+    assert said in str(caught.value) and "uni kernel" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("version", "refused"), [("", False), ("0.1.0", False), ("0.0.9", True)])
+def test_the_kernel_of_an_old_image_is_refused_before_the_start(root, tmp_path, version, refused):
+    vm = Vm(tmp_path, {"id": "0123456789ab", "name": "web", "values": {"kernel": "image"}, "image": {"id": "sha256:1"}}, {})
+    with mock.patch.object(images, "kernel", return_value=tmp_path), \
+            mock.patch.object(images, "kernel_version", return_value=version):
+        if refused:
+            with pytest.raises(UsageError, match=r"boot kernel 0\.0\.9"):
+                bootkernel.find_kernel(root, vm)
+        else:
+            assert bootkernel.find_kernel(root, vm) == tmp_path

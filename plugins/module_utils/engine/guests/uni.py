@@ -10,6 +10,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Us
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests.base import GuestSpec, GuestStart, Interface
 
 MAX_CONFIG = 1 << 20  # bytes that the kernel takes
+KERNELS = ">=0.1.0"   # the releases that understand the records below; a new record or command moves it
 
 
 class Uni:

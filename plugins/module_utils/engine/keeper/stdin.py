@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .vm import Vm
 
 MAX_QUEUE = 65536       # bytes kept for a guest that does not read its console
+_ENDED = "input_ended"  # the field of the state record
 _CTRL_D = b"\x04"       # the end of input at a terminal (termios(3), VEOF)
 
 
@@ -27,6 +28,11 @@ class Stdin:
         self.queue.clear()
         self.sent = None if self.vm.control.booted else 0
 
+    def begin(self) -> None:
+        """A run that the restart policy began reads nothing but the end, where the one before it has been given one."""
+        if self.vm.fields.get(_ENDED) == "true":
+            self._send_end()
+
     @property
     def full(self) -> bool:
         """Whether the guest is behind in reading its console."""
@@ -41,6 +47,13 @@ class Stdin:
 
     def end(self) -> None:
         """No more comes: the program reads the end of the file behind what was typed (guest-interface.md, ``eof``)."""
+        if self.vm.down:
+            return                              # its directory may be another keeper's by now
+        self.vm.record(**{_ENDED: "true"})      # on disk, for another keeper may begin the next run
+        if self.vm.pid >= 0:
+            self._send_end()
+
+    def _send_end(self) -> None:
         control = self.vm.control
         if not control.spoken:
             self.queue += _CTRL_D       # the console of another kernel is a terminal

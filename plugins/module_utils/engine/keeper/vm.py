@@ -86,6 +86,7 @@ class Vm:
                     finished_at="null")
         self.settle()  # who we are about to become must be on disk before QEMU runs
         self._connect()
+        self.stdin.begin()
         child.open_gate()
         self.loop.watch(child.report, lambda events: self._executed(child), IN)
 

@@ -62,6 +62,22 @@ def kernel(root: Root, image: Mapping[str, Any]) -> Path | None:
     return kernel_for(store, _stored(store, image))
 
 
+def kernel_version(root: Root, image: Mapping[str, Any]) -> str:
+    """The version of the kernel that the image carries, as it says itself; empty when it says none that is one."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.model import URUNC
+    from ansible_collections.uni.engine.plugins.module_utils.engine.images.store import ImageStore
+    from ansible_collections.uni.engine.plugins.module_utils.engine.kernels import version_key
+
+    stored = _stored(ImageStore(root), image)
+    version = str(stored.annotations.get(URUNC + "unikernelVersion") or "")
+    try:
+        version_key(version)
+    except UsageError:
+        return ""
+    return version
+
+
 def _stored(store: ImageStore, image: Mapping[str, Any]) -> ImageInfo:
     """The image that a VM was made from: images that differ in their memory alone share an id, so its digest counts."""
     found = store.find(str(image["digest"])) if image.get("digest") else None

@@ -23,6 +23,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import r
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import PortForward, parse_port
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.bootkernel import find_kernel
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm, write_loose
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import effective
 
@@ -221,47 +222,6 @@ def value(vm: Vm, key: str) -> Any:
     if key in vm.values:
         return vm.values[key]
     return (vm.record.get("image") or {}).get(key) or effective({}, key)
-
-
-def find_kernel(root: Root, vm: Vm) -> Path:
-    """The kernel that the VM boots.
-
-    :raises NotFoundError: code ``kernel.not_found``, ``kernel.no_default`` or ``kernel.not_in_image``
-    """
-    wanted = str(effective(vm.values, "kernel"))
-    if "/" in wanted:
-        path = Path(wanted)
-        if not path.is_file():
-            raise NotFoundError(f"the kernel {wanted} of VM {vm.name} does not exist", code="kernel.not_found",
-                                hint="name an existing file, a version, default or image")
-        return path
-    image = vm.record.get("image") or {}
-    if wanted == "image":
-        return _image_kernel(root, vm, image)
-    from ansible_collections.uni.engine.plugins.module_utils.engine import kernels
-
-    if wanted != "default":
-        return kernels.get(root, wanted).path
-    try:
-        release = kernels.default(root)
-    except NotFoundError:
-        if image:
-            return _image_kernel(root, vm, image)
-        raise
-    accepted = str(image.get("kernel_range") or "")
-    if accepted and not kernels.in_range(release.version, accepted):
-        return _image_kernel(root, vm, image)  # the host's default only where the image accepts it
-    return release.path
-
-
-def _image_kernel(root: Root, vm: Vm, image: dict[str, Any]) -> Path:
-    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
-
-    path = images.kernel(root, image) if image else None
-    if path is None:
-        raise NotFoundError(f"the image of VM {vm.name} carries no kernel", code="kernel.not_in_image",
-                            hint="add a kernel to the host (uni kernel), then use kernel: default or a version")
-    return path
 
 
 def _check_memory(vm: Vm, memory: int, kernel: Path) -> None:
