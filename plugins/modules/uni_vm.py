@@ -46,7 +46,8 @@ options:
   pull:
     description:
       - V(missing) - an image that is not on the host is pulled, where its name begins with its registry.
-      - V(always) - its registry is asked each time, and a VM whose image is another one by now is made anew.
+      - V(always) - its registry is asked each time, and a VM whose image is another one by now is made anew. In check
+        mode the difference names the new image by its manifest's digest, for its id is known only once it is here.
       - V(never) - it must be on the host.
       - Credentials are those of M(uni.engine.uni_registry).
     type: str

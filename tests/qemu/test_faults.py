@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +26,9 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api, 
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import status_of
 
-from .conftest import COLLECTIONS, Host, processes
+from .conftest import Host, processes
+from .dying import caller
+from .dying import keeper as dying_keeper
 
 
 def kill(identity: Identity | None) -> None:
@@ -134,37 +135,11 @@ def test_recycled_boot_means_lost(host: Host) -> None:
     vm = api.resolve_vm(host.root, "web")
     assert status_of({**vm.state, "boot": "an earlier boot"}) == "lost"
 
-
-CREATE_AND_DIE = """
-import os, sys
-sys.path.insert(0, {collections!r})
-from collections.abc import Iterator
-from pathlib import Path
-from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
-count = 0
-def trace(frame, event, argument):
-    global count
-    if event == "call" and "/engine/vms/" in frame.f_code.co_filename:
-        count += 1
-        if count == {step}:
-            os.kill(os.getpid(), 9)
-    return None
-sys.setprofile(lambda frame, event, argument: trace(frame, event, argument))
-api.ensure(Root(Path({root!r})), VmSpec.parse("web", {options!r}))
-print("done", count)
-"""
-
-
 def test_creator_killed_at_every_step(host: Host) -> None:
     """However far it got: the next call makes exactly one running VM, and removing it leaves nothing."""
-    options = {"kernel": host.guest("idle"), "rng": False, "memory": "16M", "stop_timeout": 0.2}
-    steps, step = 0, 1
-    while True:
-        script = CREATE_AND_DIE.format(collections=str(COLLECTIONS), step=step, root=str(host.root.path),
-                                       options=options)
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    steps, step, reached = 0, 1, False
+    while not reached:
+        reached = caller(host, "api.ensure(root, spec)", step, within="/engine/vms/")
         result = api.ensure(host.root, host.spec("web", "idle"))
         assert result.vm["status"] == "running", step
         names = [name for name in os.listdir(host.root.vms) if not name.startswith(".")]
@@ -176,8 +151,6 @@ def test_creator_killed_at_every_step(host: Host) -> None:
         api.sweep(host.root)
         assert [name for name in os.listdir(host.root.vms) if not name.startswith(".")] == [], step
         steps += 1
-        if done.returncode == 0:
-            break
         step += 7
     assert steps > 5
 
@@ -350,29 +323,13 @@ def test_a_qemu_that_hangs_is_told_and_can_be_ended(host: Host, monkeypatch: pyt
     assert result.vm["status"] == "exited" and result.vm["exit"]["reason"] == "killed"
 
 
-KEEPER_DIES = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-count = 0
-def trace(frame, event, argument):
-    global count
-    if event == "call" and "/uni_keeper/" in frame.f_code.co_filename:
-        count += 1
-        if count == {step}:
-            os.kill(os.getpid(), 9)
-sys.setprofile(trace)
-from uni_keeper.main import main
-main(sys.argv[2:])
-"""
-
-
 def test_keeper_killed_at_every_step_of_a_start(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """However far it got: the next call finds or makes exactly one QEMU, and its keeper."""
     spec = host.spec("web", "idle")
     died = 0
     for step in (1, 4, 9, 16, 25, 36, 49, 64, 81, *range(90, 112, 3), 121):
         with monkeypatch.context() as patch:
-            patch.setattr(keepers, "_START", KEEPER_DIES.format(step=step))
+            patch.setattr(keepers, "_START", dying_keeper(step))
             try:
                 api.ensure(host.root, spec, timeout=20)
             except UniError:

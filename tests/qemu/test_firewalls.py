@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.uni.engine.plugins.module_utils.engine import doctor
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api as networks
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment, firewall, link
@@ -111,7 +112,10 @@ def test_rules_that_were_flushed_come_back(net: Host, disk: Path, outside: Outsi
                  f"iptables -F {prefix}-IN", f"ebtables -F {prefix}-SPOOF", "nft flush ruleset; iptables -P FORWARD DROP",
                  "sysctl -q net.ipv4.ip_forward=0"):
         sh(loss)
+        said = {finding.name: finding for finding in doctor.examine(net.root)}["networks"]
+        assert said.state == doctor.LIMITED and "missing" in said.detail and "uni network create front" in said.remedy, loss
         assert attachment.repair(net.root), loss
+        assert {finding.name: finding for finding in doctor.examine(net.root)}["networks"].state == doctor.OK, loss
         assert not attachment.repair(net.root), loss
         assert outside.ask("192.0.2.1", "8080") == "hello 192.0.2.2", loss
     sh("iptables -F; iptables -t nat -F")

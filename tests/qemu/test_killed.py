@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,36 +12,8 @@ from ansible_collections.uni.engine.plugins.module_utils.cli.commands.ps import 
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
-from .conftest import COLLECTIONS, Host, processes
-
-DIE = """
-import os, sys
-sys.path.insert(0, {collections!r})
-from pathlib import Path
-from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
-count = 0
-def trace(frame, event, argument):
-    global count
-    if event == "call" and "/module_utils/engine/" in frame.f_code.co_filename:
-        count += 1
-        if count == {step}:
-            os.kill(os.getpid(), 9)
-root = Root(Path({root!r}))
-spec = VmSpec.parse("web", {options!r})
-sys.setprofile(trace)
-{what}
-"""
-
-
-def killed(host: Host, what: str, step: int, **options: object) -> bool:
-    """Run it in a process that dies at a step; whether it got to its end."""
-    options = {"kernel": host.guest("idle"), "rng": False, "memory": "16M", "stop_timeout": "200ms", **options}
-    script = DIE.format(collections=str(COLLECTIONS), root=str(host.root.path), step=step, what=what, options=options)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode in (0, -9), done.stderr
-    return done.returncode == 0
+from .conftest import Host, processes
+from .dying import caller
 
 
 def stopped(host: Host) -> None:
@@ -98,7 +68,7 @@ def test_killed_at_every_step(host: Host, what: str, options: dict[str, object],
     while not reached:
         if api.ensure(host.root, host.spec("web", "idle", labels={"a": "1"})).vm["status"] != "running":
             pytest.fail("it does not run")
-        reached = killed(host, what, step, **options)
+        reached = caller(host, what, step, **options)
         then(host)
         assert len(processes(f"{host.root.path}/vms")) <= 1 and len(qemus(host)) <= 1, step
         step += max(3, step // 4)

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms import recor
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.volumes import api as volumes
 
-from .conftest import COLLECTIONS, Host
+from .conftest import Host
+from .dying import caller
 from .netguest import ask, run_guest, server
 from .test_ops import counting, follow, shown, ticks
 
@@ -137,43 +137,23 @@ def test_disk_full_in_the_middle(host: Host, ticks: Path) -> None:
         subprocess.run(["umount", "--lazy", small], check=True)
 
 
-SAVE_AND_DIE = """
-import os, sys
-sys.path.insert(0, {collections!r})
-from pathlib import Path
-from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms import {module}
-calls = 0
-def trace(frame, event, arg):
-    global calls
-    if "module_utils/engine" in frame.f_code.co_filename:
-        calls += 1
-        if calls == {step}:
-            os.kill(os.getpid(), 9)
-sys.setprofile(trace)
-{module}.{function}(Root(Path({root!r})), "web")
-"""
-
-
-@pytest.mark.parametrize(("module", "function"), [("saved", "save"), ("api", "start")])
-def test_killed_at_every_step(host: Host, ticks: Path, module: str, function: str) -> None:
+@pytest.mark.parametrize("what", ["saved.save(root, 'web')", "api.start(root, 'web')"], ids=["save", "start"])
+def test_killed_at_every_step(host: Host, ticks: Path, what: str) -> None:
     """A caller killed anywhere while it saves, or brings back: the guest goes on where it was, once."""
     api.ensure(host.root, counting(ticks, "web"), "healthy", timeout=60)
-    if function == "start":
+    if "start" in what:
         save(host)
     steps = [1, *(2 + turn * 9 + turn * turn for turn in range(14))]
     for step in steps:
-        script = SAVE_AND_DIE.format(collections=str(COLLECTIONS), root=str(host.root.path), step=step, module=module,
-                                     function=function)
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode in (0, -9), done.stderr
+        caller(host, what, step, every=True)
         vm = api.resolve_vm(host.root, "web")
         status = records.status_of(vm.state)
         assert status in ("running", "paused", "saved", "exited", "starting"), status
         back = api.ensure(host.root, VmSpec.parse("web"), "started").vm
-        assert back["status"] == "running" and not (vm.directory / saved.SAVED).exists(), (step, status)
+        assert back["status"] == "running", (step, status)
+        assert not list(vm.directory.glob("*saved.state")), "neither the memory nor a part of it"
         moves_on(host)
-        if function == "start":
+        if "start" in what:
             save(host)
     assert shown(host, "web").count("tick 0\n") == 1, "it never began again"
 

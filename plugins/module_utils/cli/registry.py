@@ -144,5 +144,7 @@ def suggest(word: str, known: list[str]) -> str:
     """'did you mean ...?' for the nearest known word, or an empty string."""
     import difflib
 
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean `{near[0]}`?" if near else ""
+    # Of "volume grow" only the part behind what all have in common may be misspelt.
+    shared = f"{word.split()[0]} " if " " in word else ""
+    near = difflib.get_close_matches(word[len(shared):], [name[len(shared):] for name in known], n=1, cutoff=0.5)
+    return f"did you mean `{shared}{near[0]}`?" if near else ""

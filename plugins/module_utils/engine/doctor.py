@@ -145,6 +145,23 @@ def _network(root: Root) -> Iterator[Finding]:
         yield Finding("bridges", LIMITED, "/dev/net/tun is missing", "modprobe tun")
     else:
         yield Finding("bridges", OK, "/dev/net/tun is there")
+        yield from _networks(root)
+
+
+def _networks(root: Root) -> Iterator[Finding]:
+    """What somebody took away from networks: a flush, a reload of another firewall, a bridge that was deleted."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment, model
+
+    try:
+        names, gone = [network.name for network in model.load_all(root)], attachment.missing(root)
+    except UniError as error:
+        yield Finding("networks", LIMITED, error.message, error.hint)
+        return
+    if gone:
+        yield Finding("networks", LIMITED, f"missing: {', '.join(gone)}",
+                      f"put back by `uni network create {names[0]}`, and by a daemon within ten seconds")
+    else:
+        yield Finding("networks", OK, f"{len(names)}, nothing is missing" if names else "none")
 
 
 def _limits(root: Root) -> Iterator[Finding]:

@@ -61,6 +61,11 @@ def test_misspelt_second_word(uni):
     assert status == 2 and "did you mean `kernel list`?" in err
 
 
+def test_nothing_that_loses_data_is_suggested_for_another_word(uni):
+    status, _out, err = uni("volume", "grow", "v")
+    assert status == 2 and "did you mean" not in err and "uni volume --help" in err
+
+
 def test_misspelt_option(uni):
     status, _out, err = uni("kernel", "list", "--ouptut", "json")
     assert status == 2 and "did you mean `--output`?" in err

@@ -58,5 +58,6 @@ def _run_gdb(argv: list[str]) -> int:
     from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
 
     if shutil.which("gdb") is None:
-        raise HostError("gdb is not installed", code="host.tool", hint="install it: apt install gdb")
+        raise HostError("gdb is not installed", code="host.tool",
+                        hint="apt install gdb, or run the role uni.engine.host with host_debugger")
     return subprocess.run(argv, check=False).returncode

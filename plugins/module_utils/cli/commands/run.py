@@ -122,7 +122,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restart", metavar="POLICY[:N]", help="no, on-failure[:N], always or unless-stopped")
     parser.add_argument("--stop-timeout", metavar="DURATION", help="how long it may take to end (default: 30s)")
     parser.add_argument("--stop-signal", metavar="SIGNAL", help="what asks it to end (default: the image's, else TERM)")
-    parser.add_argument("--label", action="append", metavar="NAME=VALUE", help="a label (repeats)")
+    parser.add_argument("--label", "-l", action="append", metavar="NAME=VALUE", help="a label (repeats)")
     parser.add_argument("--pull", choices=("missing", "always", "never"), default="missing",
                         help="ask the image's registry (default: missing, where the name says which)")
     parser.add_argument("--kernel-args", metavar="WORDS", help="more words for the kernel's command line")

@@ -147,18 +147,37 @@ def repair(root: Root) -> bool:
     for network in networks:
         ipam.sweep(root, network.name)
         link.sweep_names(root, network)
-    missing = [network for network in networks if not link.whole(root, network)]
-    for network in missing:
+    broken = [network for network in networks if not link.whole(root, network)]
+    for network in broken:
         link.up(root, network)
     with lock(root.locks / RULES, timeout=60):
         items = attachments(root, networks)
-        families = [False, True] if any(network.get("subnet6") for network in networks) else [False]
-        whole = all(firewall.complete(prefix(root), firewall.all_rules(prefix(root), networks, items, six=six),
-                                      firewall.run("ip6tables-save" if six else "iptables-save")) for six in families)
-        if whole and antispoof.complete(prefix(root), items, firewall.run("ebtables-save")):
-            return bool(missing)
+        if _whole(root, networks, items):
+            return bool(broken)
         _apply(root, networks, items)
     return True
+
+
+def _whole(root: Root, networks: Sequence[model.Network], items: Sequence[Attachment]) -> bool:
+    """Whether every rule is there. The caller holds the lock."""
+    families = [False, True] if any(network.get("subnet6") for network in networks) else [False]
+    return all(firewall.complete(prefix(root), firewall.all_rules(prefix(root), networks, items, six=six),
+                                 firewall.run("ip6tables-save" if six else "iptables-save")) for six in families) \
+        and antispoof.complete(prefix(root), items, firewall.run("ebtables-save"))
+
+
+def missing(root: Root) -> list[str]:
+    """What :func:`repair` would put back, in words; nothing is changed.
+
+    :raises HostError: code ``network.*``
+    """
+    networks = model.load_all(root)
+    if not networks:
+        return []
+    found = [f"the bridge or the name server of network {network.name}" for network in networks
+             if not link.whole(root, network)]
+    with lock(root.locks / RULES, timeout=60):
+        return found if _whole(root, networks, attachments(root, networks)) else [*found, "rules of the firewall"]
 
 
 def rates(vm: Vm) -> tuple[int, int]:

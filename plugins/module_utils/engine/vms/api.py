@@ -167,14 +167,16 @@ def pause(root: Root, reference: str) -> None:
     """Stop the virtual CPUs."""
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
-    apply.pause(root, records.find(root, reference))
+    with records.locked(records.find(root, reference).directory) as vm:
+        apply.pause(root, vm)
 
 
 def unpause(root: Root, reference: str) -> None:
     """Let the virtual CPUs go on."""
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
-    apply.resume(root, records.find(root, reference))
+    with records.locked(records.find(root, reference).directory) as vm:  # not in the middle of saving it
+        apply.resume(root, vm)
 
 
 def remove(root: Root, reference: str, *, force: bool = False) -> None:
@@ -201,10 +203,15 @@ def rename(root: Root, reference: str, name: str) -> dict[str, Any]:
 def wait(root: Root, reference: str, *, timeout: float | None = None) -> dict[str, Any]:
     """Wait until the VM has ended; how it ended: ``code`` is what a shell would show.
 
-    :raises DeadlineError: code ``keeper.deadline``
+    :raises DeadlineError: code ``vm.not_ended``
     :raises StateError: code ``vm.never_started``
     """
-    answer = _wait(root, records.find(root, reference), "exit", timeout)
+    vm = records.find(root, reference)
+    try:
+        answer = _wait(root, vm, "exit", timeout)
+    except DeadlineError:
+        raise DeadlineError(f"VM {vm.name} has not ended within {timeout or 0:g} s", code="vm.not_ended",
+                            hint=f"it runs on; see `uni logs {vm.name}`, or end it: `uni stop {vm.name}`") from None
     verdict = answer.get("exit")
     return verdict if isinstance(verdict, dict) else {}
 

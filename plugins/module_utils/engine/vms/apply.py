@@ -24,7 +24,15 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.records import h
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, orphaned, seen, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import (
+    RUNNING,
+    SAVED,
+    SAVING,
+    Vm,
+    orphaned,
+    seen,
+    status_of,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import split
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec, effective
 
@@ -34,7 +42,6 @@ if TYPE_CHECKING:
 BOOT_SECONDS = 60.0      # for the first sign of life of a guest, also under emulation on a busy host
 KILL_SECONDS = 30.0      # for the end of a QEMU that was killed
 SIGTERM, SIGKILL = 15, 9
-SAVED = "saved.state"    # the machine's state beside the VM's record: while it is there, the guest has not gone on
 
 
 def create(root: Root, spec: VmSpec, image: Mapping[str, Any] | None, *, hold: ExitStack | None = None) -> Vm:
@@ -111,8 +118,7 @@ def start(root: Root, vms: Iterable[Vm], *, timeout: float = BOOT_SECONDS, incom
         keeper: keepers.Started | None = None
         for vm in vms:
             try:
-                if incoming is None:
-                    (vm.directory / SAVED).unlink(missing_ok=True)
+                forget_memory(vm, whole=incoming is None)
                 ports = launch.choose_ports(root, vm)
                 vm.runtime.clear()
                 vm.runtime.update(ports=ports, values=vm.record["values"])
@@ -290,7 +296,14 @@ def pause(root: Root, vm: Vm) -> None:
 
 def resume(root: Root, vm: Vm) -> None:
     """Let the virtual CPUs go on (QMP cont), also those of a VM whose saving was cut off."""
-    _monitor(root, vm, "cont", "running", ("paused",), before=lambda: (vm.directory / SAVED).unlink(missing_ok=True))
+    _monitor(root, vm, "cont", "running", ("paused",), before=lambda: forget_memory(vm))
+
+
+def forget_memory(vm: Vm, *, whole: bool = True) -> None:
+    """Remove what a caller that was killed has saved in part, and what was saved (``whole``). The VM's lock is held."""
+    (vm.directory / SAVING).unlink(missing_ok=True)
+    if whole:
+        (vm.directory / SAVED).unlink(missing_ok=True)
 
 
 def _monitor(root: Root, vm: Vm, command: str, after: str, allowed: tuple[str, ...], *,

@@ -41,6 +41,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries im
 )
 
 NAMES = ".names"
+SAVED = "saved.state"     # a saved VM's memory, beside its record: while it is there, the guest has not gone on
+SAVING = f".tmp-{SAVED}"  # not whole yet; what a killed caller left goes when the guest goes on, or is started
 LOCK_SECONDS = 120.0
 
 

@@ -24,9 +24,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.qmp import Qmp
 from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error, sync_directory
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, Vm, status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import RUNNING, SAVED, SAVING, Vm, status_of
 
-SAVED = "saved.state"
 SAVE_SECONDS = 300.0
 POLL = 0.02           # seconds between looks at a migration; QMP has no command that waits for it
 
@@ -86,7 +85,7 @@ def save(root: Root, reference: str) -> None:
         if effective(vm.values, "auto_remove"):
             raise StateError(f"VM {vm.name} removes itself when it ends (auto_remove): it cannot be saved",
                              code="vm.save", hint="change auto_remove first")
-        temp = vm.directory / f".tmp-{SAVED}"
+        temp = vm.directory / SAVING
         paused = status_of(vm.state) == "paused"
         try:
             fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
