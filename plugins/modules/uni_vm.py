@@ -75,6 +75,7 @@ options:
   workdir:
     description: The working directory of the program.
     type: str
+    aliases: [working_dir]
   user:
     description: The numeric user, or user and group, V(UID[:GID]), that the program runs as.
     type: str
@@ -90,10 +91,12 @@ options:
   cpu_pin:
     description: The CPUs of the host that the VM may use, such as V(0-2,5).
     type: str
+    aliases: [cpuset_cpus]
   ports:
     description:
       - Ports of the host that lead into the VM, V([BIND:]HOST:GUEST[/udp]); ranges such as V(8000-8010:80-90) work.
     type: list
+    aliases: [published_ports]
     elements: str
   networks:
     description:
@@ -105,14 +108,17 @@ options:
   dns:
     description: Name servers.
     type: list
+    aliases: [dns_servers]
     elements: str
   dns_search:
     description: Search domains.
     type: list
+    aliases: [dns_search_domains]
     elements: str
   extra_hosts:
     description: Further lines of C(/etc/hosts), name to address.
     type: dict
+    aliases: [etc_hosts]
   volumes:
     description:
       - Volumes, V(NAME:/path) or V(NAME:/path:ro). They outlive the VM.
@@ -121,6 +127,12 @@ options:
     elements: str
   tmpfs:
     description: Memory file systems, V(/path) or V(/path:size=64M).
+    type: list
+    elements: str
+  ulimits:
+    description:
+      - Limits of the program, V(NAME:SOFT[:HARD]), such as V(nofile:4096) or V(memlock:unlimited), with the names of
+        limits.conf(5). The kernel lets a program open 1,024 files, and raise that itself up to 1,048,576.
     type: list
     elements: str
   secrets:
@@ -343,19 +355,25 @@ CONSOLE_LINES = 1000
 STARTING = frozenset({"start", "restart"})
 TYPES: dict[str, dict[str, Any]] = {
     **{name: {"type": "list", "elements": "str"} for name in (
-        "command", "args", "ports", "dns", "dns_search", "volumes", "tmpfs")},
+        "command", "args", "ports", "dns", "dns_search", "volumes", "tmpfs", "ulimits")},
     **{name: {"type": "dict"} for name in ("env", "extra_hosts", "labels", "limits")},
     **{name: {"type": "bool"} for name in ("read_only", "tty", "trace", "auto_remove", "rng", "debug")},
     **{name: {"type": "int"} for name in ("cpus", "log_max_files", "disk_iops", "disk_read_iops", "disk_write_iops")},
     "networks": {"type": "list", "elements": "raw"},
     "secrets": {"type": "list", "elements": "dict", "no_log": True},
     "health_check": {"type": "raw"},
+    **{name: {"type": "str"} for name in ("workdir", "cpu_pin")},
     "guest": {"type": "str", "choices": ["uni"]},
     "monitor": {"type": "str", "choices": ["qemu"]},
     "machine": {"type": "str", "choices": ["microvm", "q35", "pc"]},
     "accel": {"type": "str", "choices": ["auto", "kvm", "tcg"]},
     "hardening": {"type": "str", "choices": ["default", "required"]},
 }
+
+# What community.docker's docker_container calls options that mean the same here.
+for _name, _alias in (("workdir", "working_dir"), ("ports", "published_ports"), ("dns", "dns_servers"),
+                      ("dns_search", "dns_search_domains"), ("extra_hosts", "etc_hosts"), ("cpu_pin", "cpuset_cpus")):
+    TYPES[_name]["aliases"] = [_alias]
 
 
 def work(module: Any) -> dict[str, Any]:

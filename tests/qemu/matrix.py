@@ -79,6 +79,7 @@ def rows(kernel: Path) -> Iterator[Row]:
               ["db:10.0.0.8", "six=fd00::1"], (lambda vm, text: bool(re.search(r"hosts=fd00::1\s+six", text)),))
     yield Row("volumes", ["data:/data"], ("data=writable",), ["data:/data:ro"], ("data=Read-only file system",))
     yield Row("tmpfs", ["/scratch:size=4M"], ("scratch=4",), ["/scratch:size=8M"], ("scratch=8",))
+    yield Row("ulimits", ["nofile:700:800"], ("nofile=700:800",), ["nofile:900"], ("nofile=900:900",))
     yield Row("secrets", [{"name": "key", "content": "alpha"}],
               ("/run/secrets/key=alpha", "mode:/run/secrets/key=400:0:0"),
               [{"name": "key", "content": "beta", "mode": "0440", "uid": 5, "gid": 6}],

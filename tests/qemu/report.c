@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
@@ -66,6 +67,9 @@ static void show_process(int argc, char **argv)
         printf("env=%s\n", *entry);
     if (getcwd(text, sizeof text))
         printf("cwd=%s\n", text);
+    struct rlimit files;
+    if (!getrlimit(RLIMIT_NOFILE, &files))
+        printf("nofile=%lu:%lu\n", (unsigned long)files.rlim_cur, (unsigned long)files.rlim_max);
     printf("uid=%d\ngid=%d\n", getuid(), getgid());
     if (!gethostname(text, sizeof text))
         printf("hostname=%s\n", text);

@@ -31,6 +31,7 @@ TABLE: dict[str, tuple[Any, Any, Any, list[str]]] = {
     "dns_search": (["a.example"], "a.example", ["b.example"], RESTART),
     "extra_hosts": ({"db": "10.0.0.9"}, ["db:10.0.0.9"], {"db": "10.0.0.8"}, RESTART),
     "volumes": (["data:/srv"], ["data:/srv/:rw"], ["data:/srv:ro"], RESTART),
+    "ulimits": (["nofile:9"], {"nofile": 9}, ["nofile:9:10"], RESTART),
     "tmpfs": (["/tmp:size=1M"], "/tmp:size=1048576", ["/tmp:size=2M"], RESTART),
     "secrets": ([{"name": "key", "content": "a"}], [{"path": "/run/secrets/key", "content": "a"}],
                 [{"name": "key", "content": "b"}], RESTART),

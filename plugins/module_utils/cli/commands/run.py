@@ -99,6 +99,8 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-v", "--volume", action="append", metavar="VOLUME:/path[:ro]", help="a volume (repeats)")
     parser.add_argument("--tmpfs", action="append", metavar="/path[:size=64M]", help="a memory file system (repeats)")
+    parser.add_argument("--ulimit", action="append", metavar="NAME=SOFT[:HARD]",
+                        help="a limit of the program, such as nofile=4096 (repeats)")
     parser.add_argument(
         "--network", action="append", metavar="NET", help="none, user, a network or tap:IFACE (repeats)"
     )
@@ -247,6 +249,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         volumes=args.volume,
         networks=_networks(args),
         extra_hosts=args.add_host,
+        ulimits=args.ulimit,
         secrets=_secrets(args.secret),
         limits=None if args.limit is None else dict(_pair("--limit", word) for word in args.limit),
         restart_policy=args.restart,

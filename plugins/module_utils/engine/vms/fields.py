@@ -17,6 +17,9 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Us
 LIVE, RESTART, RECREATE = "live", "restart", "recreate"
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "ABRT": 6, "KILL": 9, "USR1": 10, "USR2": 12, "ALRM": 14, "TERM": 15,
            "CONT": 18, "STOP": 19, "TSTP": 20, "WINCH": 28, "PWR": 30}
+# The limits of getrlimit(2), as limits.conf(5) and docker name them.
+ULIMITS = ("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
+           "rtprio", "rttime", "sigpending", "stack")
 MIN_MEMORY = 1 << 20
 MAX_CPUS = 255
 
@@ -191,6 +194,25 @@ def _tmpfs(value: Any) -> list[str]:
     return sorted(result)
 
 
+def _ulimits(value: Any) -> list[str]:
+    """``NAME:SOFT[:HARD]`` (``NAME=SOFT:HARD`` as docker has it), or a mapping of them; -1 is ``unlimited``."""
+    if isinstance(value, Mapping):
+        value = [f"{name}:{limit}" for name, limit in value.items()]
+    result: dict[str, str] = {}
+    for entry in [value] if isinstance(value, str) else value:
+        name, _sep, rest = str(entry).replace("=", ":", 1).partition(":")
+        words = ["unlimited" if word == "-1" else word for word in rest.split(":")]
+        soft, hard = words if len(words) == 2 else words * 2 if len(words) == 1 else ("", "")
+        numbers = [float("inf") if word == "unlimited" else int(word) if word.isdecimal() else -1
+                   for word in (soft, hard)]
+        large = any(1 << 64 <= number < float("inf") for number in numbers)
+        if name not in ULIMITS or large or not 0 <= numbers[0] <= numbers[1]:
+            raise fail("ulimits", entry, f"NAME:SOFT[:HARD], numbers or unlimited, SOFT at most HARD, and NAME one of"
+                                         f" {', '.join(ULIMITS)}")
+        result[name] = f"{name}:{soft}:{hard}"
+    return sorted(result.values())
+
+
 def _networks(value: Any) -> list[dict[str, Any]]:
     """``none``, ``user``, ``NAME``, ``tap:INTERFACE``, or objects with name, ip, mac, aliases, gateway, dns."""
     if isinstance(value, (str, Mapping)):
@@ -329,6 +351,7 @@ _TABLE = (
     Field("extra_hosts", RESTART, _hosts, "lines of /etc/hosts"),
     Field("volumes", RESTART, _volumes, "volumes NAME:/path[:ro]"),
     Field("tmpfs", RESTART, _tmpfs, "memory file systems /path[:size=64M]"),
+    Field("ulimits", RESTART, _ulimits, "the program's own limits NAME:SOFT[:HARD]"),
     Field("secrets", RESTART, _secrets, "files that only the guest sees", secret=True),
     Field("read_only", RESTART, _flag("read_only"), "mount the root file system read-only"),
     Field("tty", RESTART, _flag("tty"), "the program's standard streams are a terminal"),
@@ -368,6 +391,6 @@ DEFAULTS: Mapping[str, Any] = {
     "log_max_size": 10 << 20, "log_max_files": 3, "rng": True, "kernel": "default", "guest": "uni",
     "monitor": "qemu", "machine": "microvm", "accel": "auto", "hardening": "default", "read_only": False,
     "tty": False, "trace": False, "debug": False, "networks": [{"name": "user"}], "ports": [], "env": {},
-    "labels": {}, "volumes": [], "tmpfs": [], "secrets": [], "dns": [], "dns_search": [], "extra_hosts": {},
-    "limits": {},
+    "labels": {}, "volumes": [], "tmpfs": [], "ulimits": [], "secrets": [], "dns": [], "dns_search": [],
+    "extra_hosts": {}, "limits": {},
 }

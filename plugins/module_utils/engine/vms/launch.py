@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,8 +262,8 @@ def guest_spec(vm: Vm, interfaces: list[guests_base.Interface]) -> guests_base.G
         read_only=bool(effective(values, "read_only")), interfaces=tuple(interfaces),
         dns=tuple(effective(values, "dns")), search=tuple(effective(values, "dns_search")),
         hosts=effective(values, "extra_hosts"), mounts=tuple(mounts), files=files,
-        tty=bool(effective(values, "tty")), trace=bool(effective(values, "trace")),
-        extra=values.get("kernel_args", ""))
+        rlimits=tuple(effective(values, "ulimits")), tty=bool(effective(values, "tty")),
+        trace=bool(effective(values, "trace")), extra=values.get("kernel_args", ""))
 
 
 def disks(root: Root, vm: Vm, *, resumed: bool = False) -> Iterator[monitors_base.Disk]:
@@ -334,8 +335,9 @@ def _tap(vm: Vm, interface: str, mac: str, network: dict[str, Any]) -> Network:
     from ansible_collections.uni.engine.plugins.module_utils.engine.networks import link
 
     if not link.exists(interface):
+        owner = f" user {os.geteuid()}" if os.geteuid() else ""
         raise NotFoundError(f"the interface {interface} of VM {vm.name} does not exist", code="network.tap",
-                            hint=f"make it: ip tuntap add {interface} mode tap; ip link set {interface} up")
+                            hint=f"as root: ip tuntap add {interface} mode tap{owner}; ip link set {interface} up")
     address, _sep, prefix = str(network.get("ip", "")).partition("/")
     if address and not prefix:
         raise UsageError(f"networks: tap:{interface} needs its address with a prefix, such as {address}/24",
