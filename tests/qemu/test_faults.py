@@ -135,6 +135,7 @@ def test_recycled_boot_means_lost(host: Host) -> None:
     vm = api.resolve_vm(host.root, "web")
     assert status_of({**vm.state, "boot": "an earlier boot"}) == "lost"
 
+
 def test_creator_killed_at_every_step(host: Host) -> None:
     """However far it got: the next call makes exactly one running VM, and removing it leaves nothing."""
     steps, step, reached = 0, 1, False

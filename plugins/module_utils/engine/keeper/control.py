@@ -51,6 +51,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
+def _whole(value: Any) -> int:
+    """A number as JSON has it, or -1 for anything else; True is an instance of int."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+
+
 def code_of(verdict: dict[str, Any]) -> int:
     """The exit status a shell would show: the program's own, or 128 + signal (125: the VM failed, not the program)."""
     if verdict.get("signal"):
@@ -161,12 +166,12 @@ class Control:
             self.vm.event(kind, **note)
 
     def _exit(self, event: dict[str, Any]) -> None:
-        status, signo = event.get("status"), event.get("signal")
-        if type(signo) is int and 0 < signo < 65:  # True is an instance of int
+        status, signo = _whole(event.get("status")), _whole(event.get("signal"))
+        if 0 < signo < 65:
             name = event.get("name")
             known = name if isinstance(name, str) and len(name) < 16 else f"SIG{SIGNALS.get(signo, signo)}"
             self.end = {"signal": signo, "signal_name": known}
-        elif type(status) is int and 0 <= status < 256:
+        elif 0 <= status < 256:
             self.end = {"status": status}
 
     def command(self, command: dict[str, Any], client: Client | None = None) -> None:
