@@ -157,6 +157,14 @@ edit core/ipv4/ip4.c 's/if (netif->mtu && (p->tot_len > netif->mtu))/if (netif->
 # Routers shall say what is too long for the path instead of cutting it (RFC 1191); net/recovery.c makes segments shorter then.
 edit core/ipv4/ip4.c 's/IPH_OFFSET_SET(iphdr, 0);/IPH_OFFSET_SET(iphdr, proto == IP_PROTO_TCP ? PP_HTONS(IP_DF) : 0);/' 'PP_HTONS(IP_DF) : 0'
 
+# A neighbor or a router whose link address has changed says so in its solicitations, advertisements and redirects (RFC 4861,
+# sections 7.2.3, 6.3.4 and 8.3): what it is asked or told goes to where it is now.
+moved='lladdr_opt->addr, inp->hwaddr_len)'
+edit core/ipv6/nd6.c "/case ICMP6_TYPE_NS:/,\$ s/if (neighbor_cache\[i\].state == ND6_INCOMPLETE) {/if (neighbor_cache[i].state == ND6_INCOMPLETE || memcmp(neighbor_cache[i].lladdr, $moved) {/" \
+    "INCOMPLETE || memcmp(neighbor_cache"
+router='default_router_list\[i\].neighbor_entry'
+edit core/ipv6/nd6.c "s/($router->state == ND6_INCOMPLETE)/(& || memcmp($router->lladdr, $moved)/" 'memcmp(default_router_list'
+
 # ICMP errors quote what was sent as far as RFC 1812, section 4.3.2.3, allows.
 edit core/ipv4/icmp.c 's/response_pkt_len = IP_HLEN + ICMP_DEST_UNREACH_DATASIZE;/response_pkt_len = 576 - IP_HLEN - 8;/' '576 - IP_HLEN'
 quote='pbuf_copy_partial(p, icmphdr + 1, response_pkt_len, 0); if (0)'

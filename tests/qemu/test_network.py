@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -39,6 +40,43 @@ def test_a_port_is_reached_from_everywhere(net: Host, disk: Path) -> None:
     with pytest.raises(ConflictError) as caught:
         api.run(net.root, server(disk, "second", networks=["front"], ports=["8080:80"]))
     assert caught.value.code == "port.in_use" and "web" in caught.value.message
+
+
+def link_address(interface: str) -> str:
+    shown = subprocess.run(["ip", "-json", "link", "show", interface], capture_output=True, text=True, check=True).stdout
+    return str(json.loads(shown)[0]["address"])
+
+
+def test_a_bridge_keeps_its_address(net: Host, disk: Path) -> None:
+    """Without one of its own it takes the lowest of its ports': guests would send to that of a VM that is gone."""
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"vxlan": {"id": 7, "local": "127.0.0.1"}}))
+    bridge = networks.inspect(net.root, "front")["bridge"]
+    first, seen = link_address(bridge), set()
+    web = start(net, disk, "web", "front")
+    for number in range(6):
+        start(net, disk, f"other-{number}", "front")
+        seen.add(link_address(bridge))
+    assert ask(web, 80).startswith("hello")
+    for number in range(6):
+        api.remove(net.root, f"other-{number}", force=True)
+        seen.add(link_address(bridge))
+    assert seen == {first} and ask(web, 80).startswith("hello")
+
+
+def test_a_bridge_of_an_earlier_release_keeps_its_address_too(net: Host, monkeypatch: pytest.MonkeyPatch,
+                                                              tmp_path: Path) -> None:
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"dns": False}))
+    bridge = networks.inspect(net.root, "front")["bridge"]
+    subprocess.run(["ip", "-batch", "-"], input=f"link del {bridge}\nlink add {bridge} type bridge\n", text=True, check=True)
+    (tmp_path / bridge).mkdir()
+    (tmp_path / bridge / "addr_assign_type").write_text("1\n")  # this namespace's /sys is not mounted
+    monkeypatch.setattr(link, "SYS", tmp_path)
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"dns": False}))
+    first = link_address(bridge)
+    low = ["ip", "link", "add", "low", "master", bridge, "address", "00:00:00:00:00:01", "type", "veth"]
+    subprocess.run([*low, "peer", "name", "end"], check=True)
+    assert link_address(bridge) == first != "00:00:00:00:00:01"
+    subprocess.run(["ip", "link", "del", "low"], check=True)
 
 
 def test_names_come_and_go(net: Host, disk: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import struct
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,6 +28,9 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 
 SIGHUP, SIGTERM = 1, 15
 NOBODY = 65534
+SIOCGIFHWADDR, SIOCSIFHWADDR = 0x8927, 0x8924  # linux/sockios.h; a struct ifreq goes in and comes out
+NET_ADDR_SET = 3  # linux/netdevice.h
+SYS = Path("/sys/class/net")
 
 
 def is_up(network: Network) -> bool:
@@ -81,13 +85,43 @@ def up(root: Root, network: Network) -> None:
         _ip(list(commands(network)))
         for remote in (network.get("vxlan") or {}).get("remotes", []):
             _tool("bridge", "fdb", "append", "00:00:00:00:00:00", "dev", vxlan_name(network), "dst", remote)
+        _keep_address(network.bridge)
         _sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1
+    elif os.geteuid() == 0 and _changes_address(network.bridge):
+        _keep_address(network.bridge)
     firewalld.admit(network.bridge)
     _sysctl("net/ipv4/ip_forward", "1")  # each time: firewalls and sysctl files set it back
     if network.get("subnet6"):
         _sysctl("net/ipv6/conf/all/forwarding", "1")
     if network.get("dns") and not server_running(root, network):
         _start_server(root, network)
+
+
+def _changes_address(bridge: str) -> bool:
+    """Whether an earlier release of Uni made the bridge; no, where /sys shows another namespace."""
+    try:
+        return int((SYS / bridge / "addr_assign_type").read_text()) != NET_ADDR_SET
+    except OSError:
+        return False
+
+
+def _keep_address(bridge: str) -> None:
+    """Make a bridge's link address its own.
+
+    Until somebody sets it, the kernel gives a bridge the lowest address of its ports: as VMs came and went it would
+    change, and the others would go on sending to the old one. Setting drops what the host knows of its neighbors there.
+
+    :raises HostError: code ``network.ip``
+    """
+    import fcntl
+    import socket
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            request = fcntl.ioctl(sock, SIOCGIFHWADDR, struct.pack("16s24x", bridge.encode()))
+            fcntl.ioctl(sock, SIOCSIFHWADDR, request)
+    except OSError as error:
+        raise HostError(f"cannot set the link address of {bridge}: {error.strerror}", code="network.ip") from error
 
 
 def whole(root: Root, network: Network) -> bool:
