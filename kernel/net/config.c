@@ -4,6 +4,7 @@
 #include "lwip/dhcp.h"
 #include "lwip/ip.h"
 #include "lwip/netif.h"
+#include "lwip/prot/nd6.h"
 
 #include "arch.h"
 #include "boot.h"
@@ -151,6 +152,7 @@ static bool set_ipv6(struct netif *n, const struct ip_config *c)
     if (netif_add_ip6_address(n, &addr, &index) != ERR_OK)
         return false;
     netif_ip6_addr_set_state(n, index, IP6_ADDR_PREFERRED);
+    nd6_send_na(n, netif_ip6_addr(n, index), ND6_FLAG_OVERRIDE | ND6_TO_ALL_NODES);
     return !c->field[F_GW][0] || set_gateway6(n, c->field[F_GW]);
 }
 

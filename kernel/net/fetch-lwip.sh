@@ -164,6 +164,11 @@ edit core/ipv6/nd6.c "/case ICMP6_TYPE_NS:/,\$ s/if (neighbor_cache\[i\].state =
     "INCOMPLETE || memcmp(neighbor_cache"
 router='default_router_list\[i\].neighbor_entry'
 edit core/ipv6/nd6.c "s/($router->state == ND6_INCOMPLETE)/(& || memcmp($router->lladdr, $moved)/" 'memcmp(default_router_list'
+# What a bridge floods to all its ports is for another host.
+edit netif/ethernet.c 's/^  if (ethhdr->dest.addr\[0\] & 1) {/  if (!(ethhdr->dest.addr[0] \& 1)) { if (memcmp(\&ethhdr->dest, netif->hwaddr, ETH_HWADDR_LEN)) goto free_and_return; } else {/' \
+    'memcmp(&ethhdr->dest, netif->hwaddr'
+# net/config.c tells the neighbors of an address that was another host's before.
+edit core/ipv6/nd6.c 's/^static void nd6_send_na(/void nd6_send_na(/; /^static void\r*$/{N;s/^static \(void\r*\nnd6_send_na(\)/\1/}' '^void nd6_send_na('
 
 # ICMP errors quote what was sent as far as RFC 1812, section 4.3.2.3, allows.
 edit core/ipv4/icmp.c 's/response_pkt_len = IP_HLEN + ICMP_DEST_UNREACH_DATASIZE;/response_pkt_len = 576 - IP_HLEN - 8;/' '576 - IP_HLEN'

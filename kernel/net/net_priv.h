@@ -24,6 +24,10 @@ extern u32 net_nr_routes4;
 void net_random_init(void);
 void net_reclaim(void);                    // frees what the devices have sent
 
+// lwIP's own, made public by fetch-lwip.sh: sends a neighbor advertisement. ND6_TO_ALL_NODES is a flag beside those of RFC 4861.
+#define ND6_TO_ALL_NODES 2
+void nd6_send_na(struct netif *netif, const ip6_addr_t *target_addr, u8_t flags);
+
 // Something about an interface may have changed: its flags, its addresses (linux/inet_config.c).
 void inet_netif_changed(struct netif *n) WEAK;
 // ICMP errors, for the sockets they concern (linux/inet_error.c).

@@ -212,6 +212,34 @@ def moved(line: wire.Wire) -> None:
                 ping(address, patience=4)  # an entry that nobody confirms is asked for again only after 35 seconds
 
 
+def neighbor(address: str) -> str:
+    """The link address that the host knows for it."""
+    shown = subprocess.run(["ip", "neigh", "show", address, "dev", "tap0"], capture_output=True, text=True, check=True).stdout.split()
+    return shown[shown.index("lladdr") + 1] if "lladdr" in shown else ""
+
+
+def announced(line: wire.Wire) -> None:
+    """A host that knows the guest's addresses by another link address, of a guest before it, hears of the new one without asking;
+    a frame to the other one is not for this guest (the host's own stack drops such, too)."""
+    known = ["02:00:00:00:00:99", "dev", "tap0", "nud"]
+    for address in (STATIC, "10.9.0.2"):
+        subprocess.run(["ip", "neigh", "replace", address, "lladdr", *known, "stale"], check=True)
+    with guest(line, "musl-gcc", f"[{STATIC}]:::64::eth0:off", "10.9.0.2::10.9.0.1:255.255.255.0::eth0:off"):
+        end = time.monotonic() + 60
+        while not all(neighbor(address).startswith("52:54") for address in (STATIC, "10.9.0.2")):
+            assert time.monotonic() < end, f"not announced: {STATIC} {neighbor(STATIC)}, 10.9.0.2 {neighbor('10.9.0.2')}"
+            time.sleep(0.1)
+        for address in (STATIC, "10.9.0.2"):
+            subprocess.run(["ip", "neigh", "replace", address, "lladdr", *known, "permanent"], check=True)
+            try:
+                socket.create_connection((address, TCP), timeout=2).close()
+                raise AssertionError(f"{address} answers to what is for another host")
+            except TimeoutError:
+                pass
+            subprocess.run(["ip", "neigh", "del", address, "dev", "tap0"], check=True)
+            connect(address).close()
+
+
 def groups(line: wire.Wire) -> None:
     """Datagrams to multicast groups that the guest joined are answered; to others they are not."""
     with guest(line, "musl-gcc", f"[{STATIC}]:::64::eth0:off", "10.9.0.2::10.9.0.1:255.255.255.0::eth0:off"):
@@ -228,7 +256,8 @@ def groups(line: wire.Wire) -> None:
                 pass
 
 
-TESTS: dict[str, Callable[[wire.Wire], None]] = {"static": static, "advertised": advertised, "moved": moved, "groups": groups}
+TESTS: dict[str, Callable[[wire.Wire], None]] = {"static": static, "advertised": advertised, "moved": moved, "announced": announced,
+                                                 "groups": groups}
 
 
 def main() -> int:

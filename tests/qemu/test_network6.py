@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ def test_isolation(net: Host, disk: Path, outside: Outside) -> None:
     assert run_guest(net, disk, "fd06::1", "80")[0] == 1, "nor to the host"
     networks.ensure_present(net.root, NetworkSpec.parse("front", {"isolated": True}))
     assert run_guest(net, disk, WEB6, "80")[0] == 1
+
+
+def test_an_address_moves_to_another_vm(net: Host, disk: Path) -> None:
+    """Whoever has talked to the one before would go on sending to its link address for up to half a minute."""
+    networks.ensure_present(net.root, NetworkSpec.parse("front", SIX))
+    for number in range(3):
+        name = f"web-{number}"
+        start(net, disk, name, {"name": "front", "ip": "10.6.0.77", "ip6": "fd06::77"})  # type: ignore[arg-type]
+        for address in ("fd06::77", "10.6.0.77"):
+            with socket.create_connection((address, 80), timeout=3) as sock:
+                assert sock.recv(100).startswith(b"hello")
+        api.remove(net.root, name, force=True)
 
 
 def test_static_addresses(net: Host, disk: Path) -> None:
