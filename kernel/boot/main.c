@@ -127,6 +127,7 @@ static void late_init(void *arg)
     if (err)
         no_program("no root file system", err);
     start_program();
+    flusher();
 }
 
 // Before any other thread exists, and inlined into a function that never returns: a frame made with the old value would not pass

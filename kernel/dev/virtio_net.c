@@ -27,6 +27,7 @@ struct net_hdr {
 #define RX_BUF 2048                           // one heap block: the pbuf, then what the device writes
 #define RX_LEAST 36                           // buffers that wait at first: the longest frame (64 KiB in parts) must find room, or
                                               // the host waits for more and we for it
+#define RX_SHORT 8                            // the same where the host cuts what it hands over into packets of 9000 bytes at most
 #define FREE_MAX 64
 #define TX_LATE 1024u                         // as Linux's txqueuelen; a power of two
 #define MAX_FRAGS 16
@@ -338,8 +339,6 @@ static int set_up(struct vnet *n, struct virtio_dev *d)
     n->no_offload = kzalloc(sizeof(*n->no_offload));
     if (!n->rx || !n->tx || !n->no_offload)
         return -ENOMEM;
-    n->rx_target = MIN(RX_LEAST, n->rx->size);
-    n->rx_max = mb < 12 ? n->rx_target : n->rx->size;
     virtq_cb_disable(n->tx);                  // sent frames are taken back on the way
     n->dev.mtu = 1500;
     if (virtio_has(d, F_MTU)) {
@@ -348,6 +347,9 @@ static int set_up(struct vnet *n, struct virtio_dev *d)
         if (mtu >= 576 && (mtu <= 1500 || virtio_has(d, F_MRG_RXBUF)))
             n->dev.mtu = mtu;
     }
+    bool cut = !virtio_has(d, F_GUEST_TSO4) && !virtio_has(d, F_GUEST_TSO6) && n->dev.mtu <= 9000;
+    n->rx_target = MIN(cut ? RX_SHORT : RX_LEAST, n->rx->size);
+    n->rx_max = mb < 12 ? MIN(RX_LEAST, n->rx->size) : n->rx->size;
     if (virtio_has(d, F_MAC)) {
         virtio_config(d, C_MAC, n->dev.mac, sizeof(n->dev.mac));
     } else {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Dirty pages: marking, limits, writing back; the flusher thread.
+#include "lib.h"
 #include "pagecache.h"
-#include "printk.h"
+#include "sched.h"
 #include "time.h"
 
 #define WB_PAGES 32u                         // in one request
@@ -150,9 +151,9 @@ static void write_all(void)
     }
 }
 
-static void flusher(void *arg)
+void flusher(void)
 {
-    (void)arg;
+    strlcpy(current()->name, "flush", sizeof(current()->name));
     for (;;) {
         struct waiter w;
         u64 deadline = NO_DEADLINE;
@@ -177,6 +178,4 @@ void writeback_init(void)
     struct mem_stats st;
     mem_stats(&st);
     dirty_limit = MIN((u64)DIRTY_MAX, MAX(st.total / PAGE_SIZE / DIRTY_SHARE, 16ull));
-    if (!kthread_create("flush", flusher, NULL))
-        printk(LOG_WARNING, "fs: no memory for the flusher thread\n");
 }

@@ -9,9 +9,8 @@
 #ifndef VMEMMAP
 #define VMEMMAP 0xffffe00000000000ul        // struct page of every frame
 #endif
-#define VMALLOC_START 0xffffc00000000000ul
-#define VMALLOC_END 0xffffc10000000000ul
-#define DEVMAP_START 0xffffc20000000000ul   // map_device()
+#define VMALLOC_END 0xfffff00000000000ul    // from the end of the page structures on: so they share tables
+
 
 extern char text_start[], text_end[], rodata_end[], kernel_end[], boot_tables[], boot_tables_end[], boot_guard[], boot_stack[], boot_stack_top[];
 
@@ -35,6 +34,7 @@ void paging_init(void);         // the final page tables; afterwards only the di
 void page_init(void);
 void page_donate(u64 start, u64 end);   // frames below early_end() that the kernel no longer needs
 void kmalloc_init(void);
+u64 vmalloc_room(u64 pages);    // addresses for so many pages, with nothing behind them; 0: no memory
 void vm_init(void);
 void serial_init(void);
 void serial_late_init(void);

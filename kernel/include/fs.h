@@ -174,6 +174,7 @@ struct path *path_get(struct path *p);
 struct inode *path_inode(struct path *p);
 ssize_t path_string(struct path *p, char *buf, size_t size);      // absolute; " (deleted)" appended for unlinked ones
 
+void flusher(void) NORETURN;                                       // what the first kernel thread becomes once the program runs
 int vfs_init(void);                                                // mounts root, /dev, /proc, /sys, /tmp, /run, /dev/shm, uni.mount, uni.file
 // Kernel-side use (exec, /etc files). err_ptr on failure. `path` is absolute or relative to the current directory.
 struct file *vfs_open(const char *path, u32 flags, u32 mode);

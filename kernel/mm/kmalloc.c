@@ -12,12 +12,14 @@
 
 static const u16 sizes[] = { 16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 672, 816, 1024, 1360, 2048 };
 #define NR_CLASSES ARRAY_SIZE(sizes)
+#define LENT_MAX 1024u               // bytes, for each class
 #define FREE_END 0xffffu            // "no free block" in a slab's list
 #define POISON 0x6b6b6b6b6b6b6b6bull
 
 static spinlock_t lock = SPINLOCK_INIT;     // guards all below and the insides of slab pages, interrupts off
 static u32 partial[NR_CLASSES];             // frame of the first slab with a free block; chained by page.next/prev
 static u64 nr_pages;
+static u16 lent[NR_CLASSES];                // bytes that blocks of larger classes were too large
 static u8 class_of[2048 / 16 + 1];
 static u32 reciprocal[NR_CLASSES];          // 2^26 / size, rounded up: exact for every offset in a page
 
@@ -96,6 +98,20 @@ static void *slab_take(u32 class)
     return block;
 }
 
+// A class of which little is asked for gets no page of its own: its first blocks are larger ones, as well aligned, that lie free.
+static u32 lender(u32 class)
+{
+    u32 align = sizes[class] & -(u32)sizes[class];
+    for (u32 c = class + 1; c < NR_CLASSES; c++) {
+        u32 total = lent[class] + (u32)sizes[c] - sizes[class];
+        if (partial[c] && !(sizes[c] & (align - 1)) && total <= LENT_MAX) {
+            lent[class] = (u16)total;
+            return c;
+        }
+    }
+    return class;
+}
+
 // An interrupt that came in between left its softirq to us.
 static void magazine_done(struct cpu *c)
 {
@@ -147,6 +163,8 @@ static void *small_alloc(size_t size, unsigned flags)
         return spare;
     }
     u64 f = spin_lock_irqsave(&lock);
+    if (!partial[class])
+        class = lender(class);
     while (!partial[class]) {
         spin_unlock_irqrestore(&lock, f);
         struct page *p = page_alloc(0, flags & ~(unsigned)PA_ZERO);

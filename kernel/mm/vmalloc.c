@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Virtually contiguous kernel memory. Each area is followed by an unmapped page; the region begins with one, so that every area
-// has a guard on both sides. Freed address ranges are used again, first fit.
+// Virtually contiguous kernel memory, and addresses for devices' registers. Each area is followed by an unmapped page; the region
+// begins with one, so that every area has a guard on both sides. Freed address ranges are used again, first fit.
 #include "kmalloc.h"
 #include "arch.h"
 #include "bootinfo.h"
@@ -20,7 +20,7 @@ static struct list areas = LIST_INIT(areas);
 
 static bool place(struct area *a)
 {
-    u64 at = VMALLOC_START + PAGE_SIZE, need = (a->pages + 1) * PAGE_SIZE;
+    u64 at = VMEMMAP + ALIGN_UP(mem_top, BIT(21)) / PAGE_SIZE * sizeof(struct page) + PAGE_SIZE, need = (a->pages + 1) * PAGE_SIZE;
     struct list *n = areas.next;
     for (; n != &areas; n = n->next) {
         struct area *x = list_entry(n, struct area, node);
@@ -57,21 +57,32 @@ static void forget(struct area *a)
     kfree(a);
 }
 
-void *vmalloc(size_t size)
+static struct area *area_new(u64 pages)
 {
-    struct area *a = kmalloc(sizeof(*a), 0);
-    if (!a || size > VMALLOC_END - VMALLOC_START) {
-        kfree(a);
+    struct area *a = pages < (VMALLOC_END - VMEMMAP) / PAGE_SIZE ? kmalloc(sizeof(*a), 0) : NULL;
+    if (!a)
         return NULL;
-    }
-    a->pages = ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
+    a->pages = pages;
     u64 flags = spin_lock_irqsave(&lock);
     bool ok = place(a);
     spin_unlock_irqrestore(&lock, flags);
-    if (!ok) {
-        kfree(a);
+    if (ok)
+        return a;
+    kfree(a);
+    return NULL;
+}
+
+u64 vmalloc_room(u64 pages)
+{
+    struct area *a = area_new(pages);
+    return a ? a->start : 0;
+}
+
+void *vmalloc(size_t size)
+{
+    struct area *a = area_new(size / PAGE_SIZE + !!(size % PAGE_SIZE));
+    if (!a)
         return NULL;
-    }
     for (u64 i = 0; i < a->pages; i++) {
         struct page *p = page_alloc(0, PA_ZERO);
         if (p && pt_map(a->start + i * PAGE_SIZE, page_pa(p), VM_READ | VM_WRITE, false) == 0)

@@ -9,13 +9,10 @@
 #include "mm_priv.h"
 #include "page.h"
 #include "printk.h"
-#include "spinlock.h"
 #include "vm.h"
 
 static u64 *root;
 static bool early = true;       // tables come from early_pages
-static spinlock_t devmap_lock = SPINLOCK_INIT;
-static u64 devmap_next = DEVMAP_START;      // devmap_lock
 
 static inline unsigned slot(u64 va, int level) { return (va >> (12 + 9 * (level - 1))) & 511; }
 
@@ -151,13 +148,11 @@ void pt_free_range(u64 start, u64 end)
 
 void *map_device(u64 pa, size_t len)
 {
-    u64 off = pa & ~PAGE_MASK, flags = spin_lock_irqsave(&devmap_lock);
-    u64 va = devmap_next;
+    u64 off = pa & ~PAGE_MASK;
     size_t pages = ALIGN_UP(off + len, PAGE_SIZE) / PAGE_SIZE;
-    devmap_next += (pages + 1) * PAGE_SIZE;
-    spin_unlock_irqrestore(&devmap_lock, flags);
+    u64 va = vmalloc_room(pages);
     for (size_t i = 0; i < pages; i++) {
-        u64 *e = pt_ensure(va + i * PAGE_SIZE);
+        u64 *e = va ? pt_ensure(va + i * PAGE_SIZE) : NULL;
         if (!e)
             panic("no memory for the page tables of a device");
         *e = ((pa & PAGE_MASK) + i * PAGE_SIZE) | PTE_P | PTE_W | PTE_NX | PTE_PCD;

@@ -115,6 +115,28 @@ static void user_pages_leave_a_reserve(void)
         page_put(all[--n]);
 }
 
+// Before anything else asked for blocks: the first of 18 sizes share pages, where their alignment allows it, and know how large they are.
+static void heap_small_beginnings(void)
+{
+    static const unsigned sizes[] = { 2048, 512, 192, 1024, 64, 16, 32, 48, 80, 96, 128, 160, 256, 320, 384, 672, 816, 1360 };
+    start();
+    u64 before = kmalloc_pages();
+    char *p[ARRAY_SIZE(sizes)];
+    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+        p[i] = kmalloc(sizes[i], PA_ZERO);
+        CHECK(p[i] && ksize(p[i]) >= sizes[i] && !((u64)p[i] & ((sizes[i] & -sizes[i]) - 1)));
+        for (unsigned k = 0; k < sizes[i]; k++)
+            CHECK(!p[i][k]);
+        memset(p[i], 0x11, ksize(p[i]));
+    }
+    CHECK(kmalloc_pages() - before <= 10);
+    for (unsigned n = 0; n < 4096 / 16 * 2; n++)        // two pages' worth: most in pages of their own, or they would take 16
+        CHECK(kmalloc(16, 0) != NULL);
+    CHECK(kmalloc_pages() - before <= 12);
+    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
+        kfree(p[i]);
+}
+
 static void heap_random_use(void)
 {
     start();
@@ -172,6 +194,6 @@ static void heap_catches_misuse(void)
     kfree(NULL);
 }
 
-TESTS({ "pages_are_distinct_and_all_come_back", pages_are_distinct_and_all_come_back }, { "zero_and_references", zero_and_references },
+TESTS({ "heap_small_beginnings", heap_small_beginnings }, { "pages_are_distinct_and_all_come_back", pages_are_distinct_and_all_come_back }, { "zero_and_references", zero_and_references },
       { "user_pages_leave_a_reserve", user_pages_leave_a_reserve }, { "heap_random_use", heap_random_use },
       { "heap_catches_misuse", heap_catches_misuse })
