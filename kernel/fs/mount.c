@@ -7,6 +7,7 @@
 #include <linux/mount.h>
 
 struct list mounts = LIST_INIT(mounts);
+struct mutex mounts_lock = MUTEX_INIT(mounts_lock);
 struct path *vfs_root;
 
 bool vfs_ready(void) { return vfs_root != NULL; }
@@ -93,9 +94,9 @@ static bool tmpfs_option(struct tmpfs_options *o, const char *s, size_t n)
     if (!strncmp(s, "mode=", 5))
         return number(s + 5, n - 5, 8, &o->mode);
     if (!strncmp(s, "uid=", 4))
-        return number(s + 4, n - 4, 10, &o->uid);
+        return number(s + 4, n - 4, 10, &o->uid) && o->uid <= ~0u;
     if (!strncmp(s, "gid=", 4))
-        return number(s + 4, n - 4, 10, &o->gid);
+        return number(s + 4, n - 4, 10, &o->gid) && o->gid <= ~0u;
     for (unsigned k = 0; k < ARRAY_SIZE(accepted); k++)
         if (!strncmp(s, accepted[k], strlen(accepted[k])))
             return true;
@@ -131,6 +132,22 @@ static struct superblock *tmpfs_with(const char *data, int *err)
     return sb;
 }
 
+static bool in_use(const struct blkdev *d)
+{
+    for (struct list *n = mounts.next; n != &mounts; n = n->next)
+        if (list_entry(n, struct mount, node)->sb->dev == make_dev(d->major, d->minor))
+            return true;
+    return false;
+}
+
+// Two of one disk would each write what the other does not know of.
+static struct superblock *mount_disk(const char *source, bool readonly, int *err)
+{
+    struct blkdev *d = blkdev_find(source);
+    *err = d ? -EBUSY : -ENOENT;
+    return d && !in_use(d) ? ext2_mount(d, readonly, err) : NULL;
+}
+
 static struct superblock *mount_sb(const char *source, const char *type, u32 flags, const char *data, int *err)
 {
     *err = -ENOMEM;
@@ -140,47 +157,57 @@ static struct superblock *mount_sb(const char *source, const char *type, u32 fla
         return procfs_mount();
     if (!strcmp(type, "sysfs"))
         return sysfs_mount();
-    if (!strcmp(type, "ext2") || !strcmp(type, "ext4") || !strcmp(type, "ext3")) {
-        struct blkdev *d = blkdev_find(source);
-        *err = -ENOENT;
-        return d ? ext2_mount(d, flags & MS_RDONLY, err) : NULL;
-    }
+    if (!strcmp(type, "ext2") || !strcmp(type, "ext4") || !strcmp(type, "ext3"))
+        return mount_disk(source, flags & MS_RDONLY, err);
     *err = -ENODEV;
     return NULL;
 }
 
-int do_mount(const char *source, struct path *at, const char *type, u32 flags, const char *data)
+static int mount_locked(const char *source, struct path *at, const char *type, u32 flags, const char *data)
 {
     int err;
     if (at->inode && !S_ISDIR(at->inode->mode))
         return -ENOTDIR;
-    for (struct list *n = mounts.next; n != &mounts; n = n->next) {
-        struct superblock *sb = list_entry(n, struct mount, node)->sb;
-        if (!strcmp(type, "ext2") && !strcmp(sb->type, "ext2") && !strcmp(sb->source, source))
-            return -EBUSY;
-    }
     struct superblock *sb = mount_sb(source, type, flags, data, &err);
     if (!sb)
         return err;
     sb->mount_flags = flags;
-    if (flags & MS_RDONLY)
-        sb->readonly = true;
-    if (strcmp(sb->type, "ext2"))
+    if (strcmp(sb->type, "ext2")) {
+        sb->readonly = sb->made_readonly = flags & MS_RDONLY;
         strlcpy(sb->source, source, sizeof(sb->source));
-    return mount_at(at, sb, sb->root, false);
+    }
+    err = mount_at(at, sb, sb->root, false);
+    if (err && sb->ops->unmount)
+        sb->ops->unmount(sb);
+    return err;
 }
 
-// Somebody has a file of it open for writing, or one without a name.
+int do_mount(const char *source, struct path *at, const char *type, u32 flags, const char *data)
+{
+    mutex_lock(&mounts_lock);
+    at = follow_mount(path_get(at));            // somebody may have mounted there meanwhile
+    int err = mount_locked(source, at, type, flags, data);
+    mutex_unlock(&mounts_lock);
+    path_put(at);
+    return err;
+}
+
+// What keeps a file system from becoming read-only: a file that may be written to, or one without a name.
+static bool is_busy_file(const struct file *f, const void *sb)
+{
+    const struct inode *i = f->inode;
+    return i && i->sb == sb && ((f->flags & O_ACCMODE) != O_RDONLY || !i->nlink) && !(f->flags & O_PATH) && (S_ISREG(i->mode) || S_ISDIR(i->mode));
+}
+
+static bool is_busy_area(const struct vma *v, const void *sb) { return v->file && is_busy_file(v->file, sb); }
+
 static bool written_to(const struct superblock *sb)
 {
     struct fdtable *t = &the_process->fds;
-    bool found = false;
+    bool found = vm_any(is_busy_area, sb);
     spin_lock(&t->lock);
-    for (u32 n = 0; n < t->size && !found; n++) {
-        const struct file *f = t->slot[n].file;
-        found = f && f->inode && f->inode->sb == sb && ((f->flags & O_ACCMODE) != O_RDONLY || !f->inode->nlink) && !(f->flags & O_PATH) &&
-                (S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode));
-    }
+    for (u32 n = 0; n < t->size && !found; n++)
+        found = t->slot[n].file && is_busy_file(t->slot[n].file, sb);
     spin_unlock(&t->lock);
     return found;
 }
@@ -199,23 +226,6 @@ static int set_readonly(struct superblock *sb, bool readonly)
     return err;
 }
 
-int do_remount(struct path *at, u32 flags, const char *data)
-{
-    struct tmpfs_options o = { 0 };
-    for (struct list *n = mounts.next; n != &mounts; n = n->next) {
-        struct mount *m = list_entry(n, struct mount, node);
-        if (m->root != at || m->hidden)
-            continue;
-        if (!strcmp(m->sb->type, "tmpfs") && !tmpfs_options(&o, data))
-            return -EINVAL;
-        int err = set_readonly(m->sb, flags & MS_RDONLY);
-        if (!err)
-            m->sb->mount_flags = flags & ~(u32)MS_REMOUNT;
-        return err;
-    }
-    return -EINVAL;
-}
-
 static struct mount *mount_with_root(const struct path *p)
 {
     for (struct list *n = mounts.next; n != &mounts; n = n->next) {
@@ -226,7 +236,27 @@ static struct mount *mount_with_root(const struct path *p)
     return NULL;
 }
 
-// The place below is seen again; the mount is nowhere.
+static int remount_locked(struct mount *m, u32 flags, const char *data)
+{
+    struct tmpfs_options o = { 0 };
+    if (!strcmp(m->sb->type, "tmpfs") && (!tmpfs_options(&o, data) || (o.size && !tmpfs_resize(m->sb, o.size))))
+        return -EINVAL;
+    int err = set_readonly(m->sb, flags & MS_RDONLY);
+    if (!err)
+        m->sb->mount_flags = flags & ~(u32)MS_REMOUNT;
+    return err;
+}
+
+int do_remount(struct path *at, u32 flags, const char *data)
+{
+    mutex_lock(&mounts_lock);
+    struct mount *m = mount_with_root(at);
+    int err = m && !m->hidden ? remount_locked(m, flags, data) : -EINVAL;
+    mutex_unlock(&mounts_lock);
+    return err;
+}
+
+// The place below it is seen again; the mount is nowhere.
 static void take_off(struct mount *m)
 {
     spin_lock(&dcache_lock);
@@ -237,10 +267,27 @@ static void take_off(struct mount *m)
     m->at = NULL;
 }
 
-int do_umount(struct path *p, bool lazy, bool expire)
+static bool is_below(const struct path *p, const struct path *top)
+{
+    while (p && p != top)
+        p = p->parent ? p->parent : p->covers;
+    return p;
+}
+
+// It and what is mounted below it stay for who uses them, and are unmounted when the machine ends.
+static void hide(struct mount *m)
+{
+    take_off(m);
+    for (struct list *n = mounts.next; n != &mounts; n = n->next) {
+        struct mount *other = list_entry(n, struct mount, node);
+        other->hidden |= is_below(other->root, m->root);
+    }
+}
+
+static int umount_locked(struct path *p, bool lazy, bool expire)
 {
     struct mount *m = mount_with_root(p);
-    if (!m)
+    if (!m || (!m->at && m->hidden))
         return -EINVAL;
     if (!m->at)
         return -EBUSY;
@@ -253,31 +300,36 @@ int do_umount(struct path *p, bool lazy, bool expire)
         return -EAGAIN;
     }
     if (busy) {
-        take_off(m);                            // it stays for who uses it, and is unmounted when the machine ends
-        m->hidden = true;
+        hide(m);
         return 0;
     }
+    take_off(m);                                // before anything waits: nobody shall come in any more
     if (m->sb->made_readonly)
         m->sb->readonly = false;
     int err = m->sb->ops->unmount ? m->sb->ops->unmount(m->sb) : 0;
-    if (err)
-        return err;
     list_remove(&m->node);
-    take_off(m);
+    if (m->root->inode == m->sb->root)          // not of a single file in the overlay
+        inode_put(m->sb->root);
     path_put(m->root);
     kfree(m);                                   // the superblock stays: it is a few hundred bytes
-    return 0;
+    return err;
 }
 
-// MS_MOVE: the mount whose root is `from` goes to `to`.
-int do_move_mount(struct path *from, struct path *to)
+int do_umount(struct path *p, bool lazy, bool expire)
+{
+    mutex_lock(&mounts_lock);
+    int err = umount_locked(p, lazy, expire);
+    mutex_unlock(&mounts_lock);
+    return err;
+}
+
+static int move_locked(struct path *from, struct path *to)
 {
     struct mount *m = mount_with_root(from);
     if (!m || !m->at || m->hidden || S_ISDIR(from->inode->mode) != S_ISDIR(to->inode->mode))
         return -EINVAL;
-    for (const struct path *p = to; p; p = p->parent ? p->parent : p->covers)
-        if (p == from)
-            return -ELOOP;
+    if (is_below(to, from))
+        return -ELOOP;
     take_off(m);
     spin_lock(&dcache_lock);
     struct path *old = from->covers;
@@ -287,6 +339,17 @@ int do_move_mount(struct path *from, struct path *to)
     spin_unlock(&dcache_lock);
     path_put(old);
     return 0;
+}
+
+// MS_MOVE: the mount whose root is `from` goes to `to`.
+int do_move_mount(struct path *from, struct path *to)
+{
+    mutex_lock(&mounts_lock);
+    to = follow_mount(path_get(to));
+    int err = move_locked(from, to);
+    mutex_unlock(&mounts_lock);
+    path_put(to);
+    return err;
 }
 
 // Names in `f`'s directory that exist only as mounts over nothing; after the directory's own entries.

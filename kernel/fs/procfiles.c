@@ -69,11 +69,13 @@ static void each_mount(struct seqbuf *s, void (*show)(struct seqbuf *s, const st
 {
     char *at = kmalloc(PATH_LEN_MAX, 0);
     int id = FIRST_MOUNT;
+    mutex_lock(&mounts_lock);
     for (struct list *n = mounts.next; at && n != &mounts; n = n->next) {
         struct mount *m = list_entry(n, struct mount, node);
         if (!m->hidden && path_string(m->root, at, PATH_LEN_MAX) > 0)
             show(s, m, at, ++id);
     }
+    mutex_unlock(&mounts_lock);
     kfree(at);
 }
 

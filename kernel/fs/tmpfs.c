@@ -258,6 +258,15 @@ static int unmount(struct superblock *sb)
 
 static const struct sb_ops sb_operations = { .statfs = statfs, .free_inode = free_inode, .unmount = unmount };
 
+bool tmpfs_resize(struct superblock *sb, u64 bytes)
+{
+    u64 pages = (bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
+    bool fits = TSB(sb)->used_pages <= pages;
+    if (fits)
+        TSB(sb)->max_pages = pages;
+    return fits;
+}
+
 // max_bytes 0: half of memory, as in Linux.
 struct superblock *tmpfs_mount(const char *type, u64 max_bytes, u32 mode)
 {

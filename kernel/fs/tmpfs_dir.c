@@ -274,10 +274,13 @@ static i64 dir_seek(struct file *f, i64 off, int whence)
 }
 
 // The end of a directory: what is still in it goes, too.
+// Only the end of the file system finds any. What is in a directory goes before it: a tree may be deeper than a kernel stack.
 void tmpfs_drop_entries(struct tmp_inode *d)
 {
     for (struct list *n; (n = list_pop(&d->entries));) {
         struct tmp_entry *e = list_entry(n, struct tmp_entry, node);
+        while (S_ISDIR(e->ino->mode) && (n = list_pop(&TI(e->ino)->entries)))
+            list_push(&d->entries, n);
         inode_put(e->ino);
         kfree(e);
     }

@@ -147,6 +147,7 @@ struct mount {
     bool expiring;                  // MNT_EXPIRE was asked for once
 };
 extern struct list mounts;
+extern struct mutex mounts_lock;    // held by who changes the list, or sleeps while walking it
 extern struct path *vfs_root;
 int mount_at(struct path *at, struct superblock *sb, struct inode *root, bool hidden);   // counts what it keeps
 int do_mount(const char *source, struct path *at, const char *type, u32 flags, const char *data);
@@ -173,6 +174,7 @@ static inline void notify(struct path *p, u32 mask)
 struct blkdev;
 struct superblock *ext2_mount(struct blkdev *d, bool readonly, int *err);
 struct superblock *tmpfs_mount(const char *type, u64 max_bytes, u32 mode);
+bool tmpfs_resize(struct superblock *sb, u64 bytes);                // false: more than that is in use
 struct inode *tmpfs_new_inode(struct superblock *sb, u32 mode, u64 rdev);
 int tmpfs_fill(struct inode *i, const void *data, size_t n);         // the contents of a new file
 struct inode *shmem_node(u32 mode, u64 ino);                 // a node of no directory

@@ -56,6 +56,7 @@ int vm_protect(u64 addr, u64 len, u32 prot);
 struct vma *vm_find(u64 addr);                        // lock held; the area that holds addr, else the next above it, else NULL
 void vm_destroy_user(void);                           // exec: everything goes
 void vm_release_files(void);                          // the process ends: no mapping holds a file any more
+bool vm_any(bool (*is)(const struct vma *v, const void *arg), const void *arg);   // of the areas
 bool vm_writable_mapping(const struct inode *ino);    // a shared mapping of it may be written to
 void vm_init_user(struct mm *mm, bool aslr);
 int vm_fault(u64 addr, u32 error_code);               // 0, -EFAULT (SEGV_MAPERR), -EACCES (SEGV_ACCERR), -EIO (SIGBUS), -ENOMEM

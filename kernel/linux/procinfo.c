@@ -247,7 +247,7 @@ static void show_io(struct seqbuf *s)
 static void show_syscall(struct seqbuf *s)
 {
     const struct regs *r = current()->regs;
-    if (seq_tid(s) > 1 && seq_tid(s) != current()->tid) {
+    if (seq_tid(s) != current()->tid) {
         seq_printf(s, "running\n");
         return;
     }

@@ -8,17 +8,24 @@
 
 static struct mm *the_mm(void) { return &the_process->mm; }
 
-// Does a shared mapping that may become writable show this file (memfd seals, ETXTBSY)?
-bool vm_writable_mapping(const struct inode *ino)
+bool vm_any(bool (*is)(const struct vma *v, const void *arg), const void *arg)
 {
     struct mm *mm = the_mm();
     bool found = false;
     rw_read_lock(&mm->lock);
     for (struct vma *v = vm_find(0); v && !found; v = vma_next(v))
-        found = v->file && v->file->inode == ino && (v->flags & (VMA_SHARED | VMA_SEALED)) == VMA_SHARED && (v->file->flags & ACCMODE) == RDWR;
+        found = is(v, arg);
     rw_read_unlock(&mm->lock);
     return found;
 }
+
+static bool may_write(const struct vma *v, const void *ino)
+{
+    return v->file && v->file->inode == ino && (v->flags & (VMA_SHARED | VMA_SEALED)) == VMA_SHARED && (v->file->flags & ACCMODE) == RDWR;
+}
+
+// Does a shared mapping that may become writable show this file (memfd seals, ETXTBSY)?
+bool vm_writable_mapping(const struct inode *ino) { return vm_any(may_write, ino); }
 
 // All areas of a file, without mm->lock: the page cache calls from below it. Nothing here sleeps.
 static void each_file_range(struct inode *ino, u64 first, u64 n, void (*fn)(struct mm *mm, u64 start, u64 end))

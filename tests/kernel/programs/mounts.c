@@ -47,6 +47,23 @@ static void copy_self(const char *to)
     close(out);
 }
 
+// A mapping that may be written to keeps the file system from becoming read-only, as its file did.
+static void mapped(void)
+{
+    int fd = open("m/mapped", O_RDWR | O_CREAT, 0600);
+
+    MUST(ftruncate(fd, PAGE));
+    char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    T(mount(NULL, "m", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+    munmap(p, PAGE);
+    T(mount(NULL, "m", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+    T(mount(NULL, "m", NULL, MS_REMOUNT, NULL));
+    T(mount(NULL, "m", NULL, MS_REMOUNT, "size=4k"));
+    T(mount(NULL, "m", NULL, MS_REMOUNT, "size=8m"));
+    attributes("m");
+}
+
 static void tmpfs(void)
 {
     char *argv[] = {"x", NULL}, *envp[] = {NULL}, *full = malloc(1 << 20);
@@ -93,6 +110,7 @@ static void tmpfs(void)
     OK(mkdir("m/dir", 0700));
     T(umount2("m", 0));
     close(fd);
+    mapped();
     T(umount2("m", 0x40));
     T(umount2("m", MNT_EXPIRE | MNT_DETACH));
     T(umount2("m", 0));
@@ -105,6 +123,8 @@ static void errors(void)
 {
     T(mount("none", "m", "tmpfs", 0, "size=abc"));
     T(mount("none", "m", "tmpfs", 0, "nonsense=1"));
+    T(mount("none", "m", "tmpfs", 0, "uid=4294967296"));
+    T(mount("none", "m", "tmpfs", 0, "gid=4294967296"));
     T(mount("none", "m", "nosuchfs", 0, NULL));
     T(mount("none", "m", NULL, 0, NULL));
     T(mount("none", "absent", "tmpfs", 0, NULL));
@@ -195,12 +215,91 @@ static void moves(void)
     close(fd);
 }
 
+// What was in memory goes with the file system, however deep it lay.
+static void given_back(void)
+{
+    static char full[1 << 20];
+    int fd, wrong = 0;
+
+    for (int round = 0; round < 10; round++) {
+        MUST(mount("none", "m", "tmpfs", MS_RDONLY, "size=24m"));
+        wrong += mkdir("m/deep", 0700) != -1 || errno != EROFS;
+        MUST(mount(NULL, "m", NULL, MS_REMOUNT, NULL));
+        MUST(chdir("m"));
+        for (int depth = 0; depth < 200; depth++) {
+            MUST(mkdir("deep", 0700));
+            MUST(chdir("deep"));
+        }
+        fd = creat("full", 0600);
+        for (int piece = 0; piece < 20; piece++)
+            wrong += write(fd, full, sizeof full) != sizeof full;
+        close(fd);
+        MUST(chdir("/scratch"));
+        MUST(umount("m"));
+    }
+    V(wrong);
+}
+
+// What is mounted below goes with it.
+static void nested(void)
+{
+    MUST(mount("outer", "m", "tmpfs", 0, NULL));
+    MUST(mkdir("m/in", 0700));
+    MUST(mount("inner", "m/in", "tmpfs", 0, NULL));
+    int fd = creat("m/in/file", 0600);
+    T(umount("m"));
+    T(umount2("m", MNT_DETACH));
+    shown("/scratch/m/in");
+    T(write(fd, "x", 1));
+    T(umount("m"));
+    close(fd);
+}
+
+struct race {
+    pthread_barrier_t start;
+    int done;
+};
+
+static void *ends(void *argument)
+{
+    struct race *r = argument;
+
+    pthread_barrier_wait(&r->start);
+    if (!umount("m"))
+        __atomic_add_fetch(&r->done, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+// Who comes second finds nothing to unmount.
+static void racing(void)
+{
+    int wrong = 0;
+
+    for (int round = 0; round < 20; round++) {
+        struct race r = {.done = 0};
+        pthread_t t[3];
+        MUST(mount("none", "m", "tmpfs", 0, NULL));
+        close(creat("m/file", 0600));
+        pthread_barrier_init(&r.start, NULL, COUNT(t));
+        for (size_t n = 0; n < COUNT(t); n++)
+            pthread_create(&t[n], NULL, ends, &r);
+        for (size_t n = 0; n < COUNT(t); n++)
+            pthread_join(t[n], NULL);
+        wrong += r.done > 1;
+        umount("m");                    // all of them may have kept each other from it
+    }
+    V(wrong);
+}
+
 int main(void)
 {
     MUST(mkdir("m", 0755));
     close(creat("file", 0600));
     moves();
     tmpfs();
+    given_back();
+    nested();
+    racing();
     errors();
     return 0;
 }

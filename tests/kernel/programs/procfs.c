@@ -136,6 +136,14 @@ static long number_after(const char *path, const char *name)
     return at ? atol(at + strlen(name)) : -1;
 }
 
+// Another thread's call is not the reader's.
+static void *reads_syscall(void *path)
+{
+    slurp(path);
+    SAY("%s from another thread: read(2) %d", (const char *)path, !strncmp(text, "0 0x", 4));
+    return NULL;
+}
+
 // What lsblk, lscpu, ps and psutil ask for.
 static void tools(void)
 {
@@ -168,6 +176,11 @@ static void tools(void)
     sscanf(buffer, "%ld %lx %lx %lx", &number, &first, &second, &third);
     SAY("system call %ld, %d %d %ld", number, first == in, second == (long)buffer, third);
     close(in);
+    for (const char *const *path = (const char *const[]){"/proc/self/syscall", "/proc/thread-self/syscall", NULL}; *path; path++) {
+        pthread_t other;
+        pthread_create(&other, NULL, reads_syscall, (void *)*path);
+        pthread_join(other, NULL);
+    }
     slurp("/proc/self/timerslack_ns");
     SAY("%s", text);
     V(number_after("/proc/stat", "\nctxt ") >= 0);
