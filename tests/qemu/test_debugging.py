@@ -161,6 +161,8 @@ def test_trace_of_a_running_vm(rounds: Host, tmp_path: Path) -> None:
     while shown(rounds) < mark + 16:
         time.sleep(0.05)
     assert b"nanosleep(" not in b"".join(line.raw() for line in api.logs(rounds.root, "web", tail=2)), "off again"
+    misspelt = uni(rounds, "trace", "web", "-e", "nanosleeep", "--time", "2s")
+    assert misspelt.stdout == "" and "others were: " in misspelt.stderr and "nanosleep" in misspelt.stderr, misspelt
 
 
 class Terminal:
@@ -224,9 +226,21 @@ def test_attach_and_detach_keys(host: Host) -> None:
     assert not terminal.seen.endswith(b"\x11") and api.list_vms(host.root)[0]["status"] == "running"
 
 
-def test_the_usual_key_leaves(host: Host) -> None:
+def test_gdb_in_a_terminal_asks_nothing(rounds: Host) -> None:
+    """What is typed first is a command, not the answer to a question."""
+    run(rounds)
+    terminal = Terminal(UNI, "--root", rounds.root.path, "debug", "--run", "web")
+    terminal.type(b"print 6 * 7\n")
+    terminal.until(b"$1 = 42")
+    terminal.type(b"set confirm off\nquit\n")
+    assert terminal.end() == 0
+    assert b"(y or n)" not in terminal.seen and b"program.elf" in terminal.seen, terminal.seen
+
+
+@pytest.mark.parametrize("options", [("-i", "-t"), ("-t",)])
+def test_the_usual_key_leaves(host: Host, options: tuple[str, ...]) -> None:
     host.run("web", "echo")
-    terminal = Terminal(UNI, "--root", host.root.path, "attach", "-i", "-t", "web")
+    terminal = Terminal(UNI, "--root", host.root.path, "attach", *options, "web")
     terminal.raw()
     terminal.type(b"a")
     terminal.until(b"a")

@@ -311,6 +311,41 @@ def test_damaged_state_record(host: Host) -> None:
     api.wait(host.root, "web", timeout=60)
 
 
+WRONG = ("{", "[]", '"x"', "{}", '{"name": 5}', '{"image": "x"}', '{"image": {"id": 7}}', '{"image": {"env": [1]}}', '{"values": []}',
+         '{"uid": "a"}')
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_damaged_record(host: Host, text: str) -> None:
+    """Every command says which record it is and what to do; what it says can be done, while the VM runs too."""
+    host.run("web", "idle")
+    vm = api.resolve_vm(host.root, "web")
+    damage = json.loads(text) if text.startswith('{"') else None
+    whole = json.dumps({**vm.record, **damage}) if isinstance(damage, dict) else text
+    (vm.directory / "vm.json").write_text(whole)
+    for call in (lambda: api.start(host.root, vm.id), lambda: api.stop(host.root, "web"), lambda: api.remove(host.root, "web"),
+                 lambda: api.inspect(host.root, "web"), lambda: api.ensure(host.root, host.spec("web", "idle"))):
+        with pytest.raises(UniError) as caught:
+            call()
+        assert caught.value.code == "record.corrupt" and str(vm.directory) in str(caught.value)
+        assert caught.value.hint.endswith(f"uni rm -f {vm.id}")
+    assert [entry["name"] for entry in api.list_vms(host.root, everything=True)] == ["web"]
+    qemu = vm.qemu()
+    assert api.remove(host.root, "web", force=True).name == "web"
+    assert qemu is not None and not qemu.alive() and not vm.directory.exists()
+    assert api.ensure(host.root, host.spec("web", "idle")).changed, "its name is free"
+
+
+def test_a_damaged_vm_whose_keeper_was_killed_is_removed(host: Host) -> None:
+    host.run("web", "idle")
+    vm = api.resolve_vm(host.root, "web")
+    kill(vm.keeper())
+    (vm.directory / "vm.json").write_text("[]")
+    qemu = vm.qemu()
+    api.remove(host.root, vm.id[:5], force=True)
+    assert qemu is not None and not qemu.alive() and not vm.directory.exists()
+
+
 def test_a_qemu_that_hangs_is_told_and_can_be_ended(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.run("web", "idle")
     pid = api.resolve_vm(host.root, "web").qemu().pid

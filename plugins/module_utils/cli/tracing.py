@@ -29,8 +29,9 @@ def run(args: argparse.Namespace, ui: Ui, vm_id: str) -> int:
         out = os.open(args.into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with api.attach(ui.root, vm_id, typing=False) as stream:
         api.command(ui.root, vm_id, {"cmd": "trace", "on": True})
+        seen: set[bytes] = set()
         try:
-            _pump(stream, out, names, seconds)
+            _pump(stream, out, names, seconds, seen)
         except KeyboardInterrupt:
             pass  # this is how one leaves it
         finally:
@@ -40,10 +41,12 @@ def run(args: argparse.Namespace, ui: Ui, vm_id: str) -> int:
                 ui.note("the VM has ended")
             if args.into is not None:
                 os.close(out)
+    if names and seen and not names & seen:  # a name may be misspelt
+        ui.note(f"none of these calls was made; others were: {', '.join(sorted(name.decode() for name in seen))}")
     return 0
 
 
-def _pump(stream: object, out: int, names: set[bytes], seconds: float | None) -> None:
+def _pump(stream: object, out: int, names: set[bytes], seconds: float | None, seen: set[bytes]) -> None:
     deadline = None if seconds is None else time.monotonic() + seconds
     poll = select.poll()
     poll.register(stream, select.POLLIN)  # type: ignore[arg-type]
@@ -57,8 +60,9 @@ def _pump(stream: object, out: int, names: set[bytes], seconds: float | None) ->
             return
         *lines, rest = (rest + data).split(b"\n")
         rest = rest[-_MAX_LINE:]
-        found = b"".join(line[match.start():].rstrip(b"\r") + b"\n" for line in lines
-                         for match in [CALL.search(line)] if match and (not names or match[1] in names))
+        calls = [(line[match.start():], match[1]) for line in lines for match in [CALL.search(line)] if match]
+        seen.update(name for _line, name in calls)
+        found = b"".join(line.rstrip(b"\r") + b"\n" for line, name in calls if not names or name in names)
         view = memoryview(found)
         while view:
             view = view[os.write(out, view):]

@@ -317,9 +317,9 @@ def attach_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("vm")
     parser.add_argument("-i", "--interactive", action="store_true", help="type standard input at the console")
     parser.add_argument(
-        "-t", "--tty", action="store_true", help="with -i: hand every key to the guest; leave with Ctrl-]"
+        "-t", "--tty", action="store_true", help="hand every key to the guest (with -i or without); leave with Ctrl-]"
     )
-    parser.add_argument("--detach-keys", default="ctrl-]", metavar="KEYS",
+    parser.add_argument("--detach-keys", metavar="KEYS",
                         help="with -t: the keys that leave, such as ctrl-p,ctrl-q (default: ctrl-])")
 
 
@@ -328,8 +328,10 @@ def attach(args: argparse.Namespace, ui: Ui) -> int:
     vm = api.resolve_vm(ui.root, args.vm)
     from ansible_collections.uni.engine.plugins.module_utils.cli.console import parse_keys
 
-    return _stream(ui.root, vm.id, typing=args.interactive, raw=args.tty and args.interactive, replay=False,
-                   leave=parse_keys(args.detach_keys))
+    if args.detach_keys is not None and not args.tty:
+        raise UsageError("--detach-keys needs -t", code="cli.usage", hint="without -t, Ctrl-C is the program's")
+    return _stream(ui.root, vm.id, typing=args.interactive or args.tty, raw=args.tty, replay=False,
+                   leave=parse_keys(args.detach_keys or "ctrl-]"))
 
 
 def _stream(root: Root, vm_id: str, *, typing: bool, raw: bool, replay: bool, no_input: bool = False,

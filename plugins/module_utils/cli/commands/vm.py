@@ -131,15 +131,14 @@ def unpause(args: argparse.Namespace, ui: Ui) -> int:
 
 def rm_arguments(parser: argparse.ArgumentParser) -> None:
     _names(parser)
-    parser.add_argument("-f", "--force", action="store_true", help="end a running VM first")
+    parser.add_argument("-f", "--force", action="store_true", help="end a running VM first; remove a damaged one")
 
 
 def rm(args: argparse.Namespace, ui: Ui) -> int:
     """Remove VMs; their volumes stay."""
 
     def one(name: str) -> dict[str, Any]:
-        vm = api.resolve_vm(ui.root, name)
-        api.remove(ui.root, name, force=args.force)
+        vm = api.remove(ui.root, name, force=args.force)
         return {"id": vm.id, "name": vm.name, "removed": True}
 
     return each(args, ui, one)

@@ -179,15 +179,22 @@ def unpause(root: Root, reference: str) -> None:
         apply.resume(root, vm)
 
 
-def remove(root: Root, reference: str, *, force: bool = False) -> None:
-    """Remove a VM. Volumes stay.
+def remove(root: Root, reference: str, *, force: bool = False) -> Vm:
+    """Remove a VM; what it was. Volumes stay.
 
+    :param force: also one that runs, and one whose record is damaged
     :raises ConflictError: code ``vm.running``
     """
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 
+    damaged = records.remains(root, reference) if force else None
+    if damaged is not None:
+        apply.remove_damaged(root, damaged)
+        sweep(root)  # its uid: which one it had is not known
+        return damaged
     with records.locked(records.find(root, reference).directory) as vm:
         apply.remove(root, vm, force=force)
+        return vm
 
 
 def rename(root: Root, reference: str, name: str) -> dict[str, Any]:

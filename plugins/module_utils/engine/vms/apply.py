@@ -20,7 +20,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
     StateError,
     UniError,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error, write_json
+from ansible_collections.uni.engine.plugins.module_utils.engine.records import host_error, lock, write_json
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record as records
@@ -334,6 +334,18 @@ def remove(root: Root, vm: Vm, *, force: bool = False) -> None:
             raise ConflictError(f"VM {vm.name} is running", code="vm.running", hint="stop it first, or use force")
         end(vm, SIGKILL, 0)
     _erase(root, vm)
+
+
+def remove_damaged(root: Root, vm: Vm) -> None:
+    """Remove what there is of a VM whose record is damaged (:func:`records.remains`), and end it first."""
+    with lock(vm.directory / "lock", timeout=records.LOCK_SECONDS):
+        if status_of(vm.state) in (*RUNNING, "restarting"):
+            end(vm, SIGKILL, 0)
+            qemu = vm.qemu()
+            if qemu is not None and qemu.alive():  # its keeper was killed
+                qemu.kill(SIGKILL)
+                qemu.wait(KILL_SECONDS)
+        _erase(root, vm)
 
 
 def update(root: Root, vm: Vm, values: Mapping[str, Any], names: Sequence[str]) -> Vm:

@@ -27,6 +27,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record impor
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.saved import save
 
 DUMP_SECONDS = 300.0
+_ADD = "with confirm off -- add-symbol-file"  # which in a terminal asks whether one means it
 FOLLOW_POLL = 0.1          # seconds between looks at the events log
 
 
@@ -106,7 +107,7 @@ def dump(root: Root, reference: str, path: Path, *, physical: bool = False) -> d
         os.close(fd)
     symbols, program = _symbols(root, vm)
     argv = ["gdb", str(symbols), str(path)]
-    argv += ["-ex", f"add-symbol-file {program}"] if program is not None else []
+    argv += ["-ex", f"{_ADD} {program}"] if program is not None else []
     return {"file": str(path), "size": size, "argv": argv, "command": shlex.join(argv)}
 
 
@@ -141,7 +142,7 @@ def debug(root: Root, reference: str) -> dict[str, Any]:
             os.close(fd)
     symbols, program = _symbols(root, vm)
     argv = ["gdb", str(symbols), "-ex", f"target remote {path}"]
-    argv += ["-ex", f"add-symbol-file {program}"] if program is not None else []
+    argv += ["-ex", f"{_ADD} {program}"] if program is not None else []
     return {"socket": str(path), "symbols": str(symbols), "program": str(program or ""), "argv": argv,
             "command": shlex.join(argv)}
 

@@ -42,6 +42,12 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.vms.summaries im
 
 NAMES = ".names"
 SAVED = "saved.state"     # a saved VM's memory, beside its record: while it is there, the guest has not gone on
+#: What is taken for granted of a VM's record, and of the image in it, where it is there.
+KINDS: dict[str, type | tuple[type, ...]] = {"name": str, "created": str, "uid": int, "values": dict, "image": dict}
+IMAGE_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "digest", "name", "disk", "workdir", "user", "stop_signal"), str), "env": dict, "labels": dict,
+    **dict.fromkeys(("memory", "cpus"), int), **dict.fromkeys(("entrypoint", "cmd"), list),
+}
 SAVING = f".tmp-{SAVED}"  # not whole yet; what a killed caller left goes when the guest goes on, or is started
 LOCK_SECONDS = 120.0
 
@@ -137,11 +143,55 @@ def read(directory: Path) -> Vm:
     """The VM in ``directory``.
 
     :raises NotFoundError: code ``vm.not_found``
+    :raises UniError: code ``record.corrupt``: a user's VM must not start as something else than it was
     """
-    record = read_json(directory / "vm.json") if _written(directory) else None
-    if not isinstance(record, dict):
+    if not _written(directory):
         raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
+    path = directory / "vm.json"
+    hint = f"restore it from a backup, or remove the VM: uni rm -f {directory.name}"
+    try:
+        record = read_json(path)
+    except UniError as error:
+        raise (UniError(str(error), code=error.code, hint=hint) if error.code == "record.corrupt" else error) from None
+    if record is None:  # removed meanwhile
+        raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
+    damage = _damage(record)
+    if damage:
+        raise UniError(f"the record {path} is damaged: {damage}", code="record.corrupt", hint=hint)
     return Vm(directory, record, _read_loose(directory / "state.json"), _read_loose(directory / "start.json"))
+
+
+def _damage(record: Any) -> str:
+    """What is wrong with a record that is JSON; empty when nothing is. Pure."""
+    if not isinstance(record, dict):
+        return "it is not an object"
+    if not isinstance(record.get("name"), str) or not isinstance(record.get("values"), dict):
+        return "it has no name or no values"
+    image = record.get("image")
+    for what, fields, kinds in (("", record, KINDS), ("image.", image if isinstance(image, dict) else {}, IMAGE_KINDS)):
+        for key, kind in kinds.items():
+            value = fields.get(key)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                return f"{what}{key} is of a wrong type"
+    return ""
+
+
+def remains(root: Root, reference: str) -> Vm | None:
+    """A VM whose record is damaged, as far as it is known, to be removed; None when ``reference`` names no such VM."""
+    try:
+        find(root, reference)
+    except UniError as error:
+        if error.code != "record.corrupt":
+            return None
+    else:
+        return None
+    try:
+        directory = root.vms / os.readlink(names(root) / reference).rpartition("/")[2]
+    except OSError:
+        directory = next(root.vms / name for name in os.listdir(root.vms) if name.startswith(reference))
+    links = (link.name for link in names(root).iterdir() if os.readlink(link).endswith(directory.name))
+    state, runtime = (_read_loose(directory / name) for name in ("state.json", "start.json"))
+    return Vm(directory, {"name": next(links, directory.name)}, state, runtime)
 
 
 def _written(directory: Path) -> bool:
@@ -416,5 +466,6 @@ def save_runtime(vm: Vm) -> None:
 
 
 __all__ = ["ID_LENGTH", "LOCK_SECONDS", "NAMES", "RUNNING", "Vm", "abandoned", "claimed", "erase", "find", "find_name",
-           "load_all", "locked", "names", "now", "orphaned", "read", "read_state", "save", "save_new", "save_runtime",
+           "load_all", "locked", "names", "now", "orphaned", "read", "read_state", "remains",
+           "save", "save_new", "save_runtime",
            "save_state", "settle", "status_of", "take_name", "write_loose"]
