@@ -45,8 +45,9 @@ SAVED = "saved.state"     # a saved VM's memory, beside its record: while it is 
 #: What is taken for granted of a VM's record, and of the image in it, where it is there.
 KINDS: dict[str, type | tuple[type, ...]] = {"name": str, "created": str, "uid": int, "values": dict, "image": dict}
 IMAGE_KINDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("id", "digest", "name", "disk", "workdir", "user", "stop_signal"), str), "env": dict, "labels": dict,
-    **dict.fromkeys(("memory", "cpus"), int), **dict.fromkeys(("entrypoint", "cmd"), list),
+    **dict.fromkeys(("id", "digest", "name", "disk", "workdir", "user", "stop_signal"), str),
+    **dict.fromkeys(("env", "labels"), dict), **dict.fromkeys(("memory", "cpus"), int),
+    **dict.fromkeys(("entrypoint", "cmd"), list),
 }
 SAVING = f".tmp-{SAVED}"  # not whole yet; what a killed caller left goes when the guest goes on, or is started
 LOCK_SECONDS = 120.0
