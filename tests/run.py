@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,12 +50,21 @@ def link_collection() -> None:
         link.symlink_to(TOP)
 
 
+def temporary() -> str:
+    """A directory for temporary files that programs may be executed from: /tmp is mounted noexec on careful hosts."""
+    for directory in (tempfile.gettempdir(), "/var/tmp"):
+        if os.access(directory, os.W_OK) and not os.statvfs(directory).f_flag & os.ST_NOEXEC:
+            return directory
+    (BUILD / "tmp").mkdir(parents=True, exist_ok=True)
+    return str(BUILD / "tmp")
+
+
 def environment() -> dict[str, str]:
     """The environment of every suite: .venv first in the PATH, nothing of the user's own Ansible setup."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "UNI_"))}
     env.update(PATH=f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                LC_ALL="C.UTF-8", PYTHONDONTWRITEBYTECODE="1", ANSIBLE_NOCOWS="1", NO_COLOR="1",
-               PYTHONWARNINGS="ignore")
+               PYTHONWARNINGS="ignore", TMPDIR=temporary())
     env.pop("PYTHONPATH", None)
     return env
 

@@ -42,6 +42,7 @@ options:
     description:
       - The image - a name with an optional tag, an id or a digest. See M(uni.engine.uni_image), and O(pull).
       - Needed when the VM does not exist.
+      - In check mode an image that is not on the host is a warning, for a task before this one may be about to make it.
     type: str
   pull:
     description:
@@ -384,8 +385,16 @@ def work(module: Any) -> dict[str, Any]:
     if params["env_file"]:
         options["env"] = {**environment(params["env_file"]), **(params["env"] or {})}
     spec = VmSpec.parse(params["name"], options)
-    result = bring(root, spec, params["state"], params["pull"], check=module.check_mode, recreate=params["recreate"],
-                   comparisons=params["comparisons"], timeout=timeout)
+    keywords = {"recreate": params["recreate"], "comparisons": params["comparisons"]}
+    try:
+        result = bring(root, spec, params["state"], params["pull"], check=module.check_mode, timeout=timeout,
+                       **keywords)
+    except NotFoundError as error:
+        if not module.check_mode or error.code != "image.not_found":
+            raise
+        # Check mode makes nothing, so the task that builds this image has made none either.
+        module.warn(f"{error}: this is what would be done with one that a task before makes")
+        result = ensure.preview(root, spec, params["state"], image_id="", **keywords)
     values: dict[str, Any] = {"vm": result.vm or {}}
     started = any(action.kind in STARTING for action in result.plan.actions)
     if started and not module.check_mode and params["wait"] != "running":

@@ -158,6 +158,7 @@ def test_killed_while_bringing_up(stack_host):
     claim.symlink_to("0123456789ab")  # as a caller leaves it that is killed between two steps of taking a VM back
     api.up(host.root, stack(host.text))
     assert not claim.is_symlink()
+    vms.wait_for(host.root, "shop-front-1", "running", timeout=60)  # a killed caller began it; nothing depends on it
     assert status(host) == {"front": "running", "web": "running", "job": "exited"}
     assert not api.up(host.root, stack(host.text)).changed
 
