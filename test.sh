@@ -15,7 +15,7 @@ apt_install \
     python3-aiohttp python3-cryptography git shellcheck \
     qemu-system-x86 qemu-utils e2fsprogs busybox-static \
     gcc make libc6-dev musl-tools dpkg-dev xz-utils skopeo docker-registry apache2-utils python3-bcrypt openssl \
-    openssh-client iproute2 iptables nftables ufw dbus-daemon dnsmasq-base util-linux procps gdb golang-go sqlite3 redis-server redis-tools nginx-light wrk
+    openssh-client iproute2 iptables nftables ufw dbus-daemon dnsmasq-base conntrack util-linux procps gdb golang-go sqlite3 redis-server redis-tools nginx-light wrk
 # The network suite runs firewalld in a namespace of its own; who did not have it must not find it running after a reboot.
 if ! command -v firewall-cmd >/dev/null; then
     apt_install firewalld

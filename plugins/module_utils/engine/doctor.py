@@ -32,6 +32,7 @@ TOOLS = {
     "iptables-restore": ("iptables", "published ports on bridges", True),
     "ebtables-restore": ("iptables", "keeping guests from forging addresses", True),
     "nft": ("nftables", "keeping guests from forging IPv6 neighbors", True),
+    "conntrack": ("conntrack", "UDP senders that do not pause when a port is published", True),
     "dnsmasq": ("dnsmasq-base", "names on bridges", True),
 }
 # Module -> (Debian's package, what it is for).

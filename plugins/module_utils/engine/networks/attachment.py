@@ -16,6 +16,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu im
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import (
     antispoof,
     firewall,
+    flows,
     ipam,
     link,
     model,
@@ -134,6 +135,11 @@ def _apply(root: Root, networks: Sequence[model.Network], items: Sequence[Attach
         mark.unlink(missing_ok=True)
 
 
+def forget_flows(addresses: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]] = ()) -> None:
+    """See :func:`flows.forget`; a VM's ``addresses`` as its record has them, and as it had them."""
+    flows.forget([_as_attachment(item) for item in addresses], [_as_attachment(item) for item in before])
+
+
 def repair(root: Root) -> bool:
     """Put back what somebody took away (a firewall that was reloaded, a flush, a bridge that was deleted), and drop
     what belongs to VMs that are gone.
@@ -155,6 +161,7 @@ def repair(root: Root) -> bool:
         if _whole(root, networks, items):
             return bool(broken)
         _apply(root, networks, items)
+    flows.forget(items)
     return True
 
 
@@ -233,7 +240,7 @@ def cleanup(root: Root, vm: Vm) -> list[dict[str, Any]]:
             records.write_loose(path, text.encode())
             commands.append({"argv": [find_program(program) or program, *words], "stdin": str(path),
                              "lock": str(root.locks / RULES)})
-    return commands
+    return commands + [command for item in items for command in flows.cleanup(item)]
 
 
 def _as_attachment(record: Mapping[str, Any]) -> Attachment:

@@ -155,17 +155,17 @@ def render_down(prefix: str, items: Sequence[Attachment], *, six: bool = False) 
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def run(name: str, *arguments: str, text: str = "") -> str:
-    """Run a rule tool; its output.
+def run(name: str, *arguments: str, text: str = "", fine: int = 0) -> str:
+    """Run a rule tool; its output. ``fine``: another exit status than 0 that is no failure.
 
     :raises HostError: code ``network.tool`` or ``network.rules``
     """
-    program = find_program(name)
+    program = name if "/" in name else find_program(name)
     if not program:
         package = "nftables" if name == "nft" else "iptables"
         raise HostError(f"{name} is not installed", code="network.tool", hint=f"install it: apt install {package}")
     done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode:
+    if done.returncode not in (0, fine):
         raise HostError(f"{name} refused the network rules: {done.stderr.strip()[:400]}", code="network.rules",
                         hint="bridge networks need root and the kernel's nf_tables or x_tables")
     return done.stdout

@@ -126,6 +126,7 @@ def _network_records(root: Root, vm: Vm, attached: list[Attached]) -> Iterator[t
     from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment
 
     attachment.sync(root, starting=vm.id)
+    attachment.forget_flows([item.record for item in attached])
     for item in attached:
         for path in item.gone:
             yield "gone", path
@@ -141,9 +142,11 @@ def publish(root: Root, vm: Vm) -> None:
     network = effective(vm.values, "networks")[number]
     mac = network.get("mac") or mac_address(vm.id, number)
     attached = attachment.attach(root, vm, number, network, mac, vm.runtime["ports"])
+    before = vm.runtime["addresses"]
     vm.runtime["addresses"] = [dict(attached.record) if item["interface"] == attached.record["interface"] else item
-                               for item in vm.runtime["addresses"]]
+                               for item in before]
     attachment.sync(root, starting=vm.id)
+    attachment.forget_flows([attached.record], before)
 
 
 def policies(root: Root, vm: Vm) -> Iterator[tuple[str, str]]:
