@@ -83,6 +83,8 @@ void socket_family_register(int domain, int (*create)(struct socket *s));
 u64 socket_inode(const struct socket *s);           // as fstat and /proc/self/fd have it; 0: no file yet
 int netlink_deliver(struct file *f, const void *data, u32 len);     // linux/netlink.c: 0, -ENOTSOCK, -EINVAL, -ENOMEM
 struct socket *socket_from_file(struct file *f);    // NULL when it is none
+// A system call on the socket that its first argument names; -EBADF, -ENOTSOCK.
+long socket_call(struct regs *r, long (*call)(struct socket *s, struct regs *r));
 // The error to return now, negative, clearing it; 0: none.
 int socket_take_error(struct socket *s);
 static inline u64 socket_deadline(u64 now, u64 timeout) { return timeout ? now + timeout : NO_DEADLINE; }

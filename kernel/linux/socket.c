@@ -106,20 +106,18 @@ struct socket *socket_from_file(struct file *f)
     return f->ops == &socket_file_ops ? f->priv : NULL;
 }
 
-// A counted file and its socket, or -EBADF, -ENOTSOCK.
-static int socket_get(int fd, struct file **f, struct socket **s)
+long socket_call(struct regs *r, long (*call)(struct socket *s, struct regs *r))
 {
-    *f = fd_get(fd);
-    if (!*f)
+    struct file *f = fd_get((int)r->arg[0]);
+    if (!f)
         return -EBADF;
-    *s = socket_from_file(*f);
-    if (*s)
-        return 0;
-    file_put(*f);
-    return -ENOTSOCK;
+    struct socket *s = socket_from_file(f);
+    long ret = s ? call(s, r) : -ENOTSOCK;
+    file_put(f);
+    return ret;
 }
 
-static bool nonblocking(const struct file *f) { return f->flags & O_NONBLOCK; }
+static bool nonblocking(const struct socket *s) { return s->file->flags & O_NONBLOCK; }
 
 int socket_take_error(struct socket *s)
 {
@@ -156,7 +154,7 @@ static ssize_t socket_read(struct file *f, struct iter *it, u64 *pos)
     struct socket *s = f->priv;
     struct msg m = { .it = it };
     (void)pos;
-    return s->ops->recv ? s->ops->recv(s, &m, nonblocking(f) ? K_MSG_DONTWAIT : 0) : -EOPNOTSUPP;
+    return s->ops->recv ? s->ops->recv(s, &m, nonblocking(s) ? K_MSG_DONTWAIT : 0) : -EOPNOTSUPP;
 }
 
 static ssize_t socket_write(struct file *f, struct iter *it, u64 *pos)
@@ -164,7 +162,7 @@ static ssize_t socket_write(struct file *f, struct iter *it, u64 *pos)
     struct socket *s = f->priv;
     struct msg m = { .it = it };
     (void)pos;
-    ssize_t n = s->ops->send ? s->ops->send(s, &m, nonblocking(f) ? K_MSG_DONTWAIT : 0) : -EOPNOTSUPP;
+    ssize_t n = s->ops->send ? s->ops->send(s, &m, nonblocking(s) ? K_MSG_DONTWAIT : 0) : -EOPNOTSUPP;
     if (n == -EPIPE && s->type == K_SOCK_STREAM)
         signal_thread(current(), 13, NULL);   // SIGPIPE
     return n;
@@ -281,49 +279,30 @@ long sys_socketpair(struct regs *r)
     return -EFAULT;
 }
 
-long sys_bind(struct regs *r)
+static long do_bind(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
     struct sockaddr_buf a;
-    int err = socket_get((int)r->arg[0], &f, &s);
+    int err = addr_from_user(&a, r->arg[1], (i32)r->arg[2]);
     if (err)
         return err;
-    err = addr_from_user(&a, r->arg[1], (i32)r->arg[2]);
-    if (!err)
-        err = s->ops->bind ? s->ops->bind(s, &a, (u32)r->arg[2]) : -EOPNOTSUPP;
-    file_put(f);
-    return err;
+    return s->ops->bind ? s->ops->bind(s, &a, (u32)r->arg[2]) : -EOPNOTSUPP;
 }
 
-long sys_connect(struct regs *r)
+static long do_connect(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
     struct sockaddr_buf a;
-    int err = socket_get((int)r->arg[0], &f, &s);
+    int err = addr_from_user(&a, r->arg[1], (i32)r->arg[2]);
     if (err)
         return err;
-    err = addr_from_user(&a, r->arg[1], (i32)r->arg[2]);
-    if (!err)
-        err = s->ops->connect ? s->ops->connect(s, &a, (u32)r->arg[2], nonblocking(f)) : -EOPNOTSUPP;
-    file_put(f);
-    return err;
+    return s->ops->connect ? s->ops->connect(s, &a, (u32)r->arg[2], nonblocking(s)) : -EOPNOTSUPP;
 }
 
-long sys_listen(struct regs *r)
+static long do_listen(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
-    int err = socket_get((int)r->arg[0], &f, &s);
-    if (err)
-        return err;
     int backlog = (int)r->arg[1];
     if ((u32)backlog > 4096)                  // net.core.somaxconn; negative too, as Linux has it
         backlog = 4096;
-    err = s->ops->listen ? s->ops->listen(s, backlog) : -EOPNOTSUPP;
-    file_put(f);
-    return err;
+    return s->ops->listen ? s->ops->listen(s, backlog) : -EOPNOTSUPP;
 }
 
 bool socket_fd_room(void)
@@ -351,7 +330,7 @@ static void inherit(struct socket *s, const struct socket *from)
     s->snd_timeout = from->snd_timeout;
 }
 
-static int accept_one(struct socket *s, bool nonblock, int flags, uptr addr, uptr addr_len)
+static long do_accept(struct socket *s, uptr addr, uptr addr_len, int flags)
 {
     struct sockaddr_buf a;
     if (!s->ops->accept)
@@ -360,7 +339,7 @@ static int accept_one(struct socket *s, bool nonblock, int flags, uptr addr, upt
     if (!n)
         return -ENOBUFS;
     inherit(n, s);
-    int err = s->ops->accept(s, n, nonblock);
+    int err = s->ops->accept(s, n, nonblocking(s));
     if (err) {
         n->ops = NULL;
         socket_free(n);
@@ -379,53 +358,32 @@ static int accept_one(struct socket *s, bool nonblock, int flags, uptr addr, upt
     return socket_install(n, flags);
 }
 
-static long do_accept(struct regs *r, int flags)
-{
-    struct file *f;
-    struct socket *s;
-    if (flags & ~TYPE_FLAGS)
-        return -EINVAL;
-    int err = socket_get((int)r->arg[0], &f, &s);
-    if (err)
-        return err;
-    int fd = accept_one(s, nonblocking(f), flags, r->arg[1], r->arg[2]);
-    file_put(f);
-    return fd;
-}
+static long accept_plain(struct socket *s, struct regs *r) { return do_accept(s, r->arg[1], r->arg[2], 0); }
+static long accept_with(struct socket *s, struct regs *r) { return do_accept(s, r->arg[1], r->arg[2], (int)r->arg[3]); }
 
-long sys_accept(struct regs *r) { return do_accept(r, 0); }
-long sys_accept4(struct regs *r) { return do_accept(r, (int)r->arg[3]); }
-
-static long get_name(struct regs *r, bool peer)
+static long get_name(struct socket *s, struct regs *r, bool peer)
 {
-    struct file *f;
-    struct socket *s;
-    struct sockaddr_buf a;
-    int err = socket_get((int)r->arg[0], &f, &s);
-    if (err)
-        return err;
-    memset(&a, 0, sizeof(a));
+    struct sockaddr_buf a = { 0 };
     int len = s->ops->getname ? s->ops->getname(s, &a, peer) : -EOPNOTSUPP;
-    err = len < 0 ? len : addr_to_user(&a, (u32)len, r->arg[1], r->arg[2]);
-    file_put(f);
-    return err;
+    return len < 0 ? len : addr_to_user(&a, (u32)len, r->arg[1], r->arg[2]);
 }
 
-long sys_getsockname(struct regs *r) { return get_name(r, false); }
-long sys_getpeername(struct regs *r) { return get_name(r, true); }
+static long own_name(struct socket *s, struct regs *r) { return get_name(s, r, false); }
+static long peer_name(struct socket *s, struct regs *r) { return get_name(s, r, true); }
 
-long sys_shutdown(struct regs *r)
+static long do_shutdown(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
-    int err = socket_get((int)r->arg[0], &f, &s);
-    if (err)
-        return err;
     int how = (int)r->arg[1];
     if (how < K_SHUT_RD || how > K_SHUT_RDWR)
-        err = -EINVAL;
-    else
-        err = s->ops->shutdown ? s->ops->shutdown(s, how) : -EOPNOTSUPP;
-    file_put(f);
-    return err;
+        return -EINVAL;
+    return s->ops->shutdown ? s->ops->shutdown(s, how) : -EOPNOTSUPP;
 }
+
+long sys_bind(struct regs *r) { return socket_call(r, do_bind); }
+long sys_connect(struct regs *r) { return socket_call(r, do_connect); }
+long sys_listen(struct regs *r) { return socket_call(r, do_listen); }
+long sys_accept(struct regs *r) { return socket_call(r, accept_plain); }
+long sys_accept4(struct regs *r) { return (int)r->arg[3] & ~TYPE_FLAGS ? -EINVAL : socket_call(r, accept_with); }
+long sys_getsockname(struct regs *r) { return socket_call(r, own_name); }
+long sys_getpeername(struct regs *r) { return socket_call(r, peer_name); }
+long sys_shutdown(struct regs *r) { return socket_call(r, do_shutdown); }

@@ -27,21 +27,9 @@ struct user_cmsghdr {
 #define CONTROL_MAX 20480u                    // net.core.optmem_max
 #define CMSG_ALIGN(n) ALIGN_UP((u64)(n), 8ul)
 
-static int get_socket(int fd, struct file **f, struct socket **s)
+static ssize_t do_send(struct socket *s, struct msg *m, u32 flags)
 {
-    *f = fd_get(fd);
-    if (!*f)
-        return -EBADF;
-    *s = socket_from_file(*f);
-    if (*s)
-        return 0;
-    file_put(*f);
-    return -ENOTSOCK;
-}
-
-static ssize_t do_send(struct file *f, struct socket *s, struct msg *m, u32 flags)
-{
-    if (f->flags & O_NONBLOCK)
+    if (s->file->flags & O_NONBLOCK)
         flags |= K_MSG_DONTWAIT;
     ssize_t n = s->ops->send ? s->ops->send(s, m, flags) : -EOPNOTSUPP;
     if (n == -EPIPE && !(flags & K_MSG_NOSIGNAL) && s->type == K_SOCK_STREAM)
@@ -49,9 +37,9 @@ static ssize_t do_send(struct file *f, struct socket *s, struct msg *m, u32 flag
     return n;
 }
 
-static ssize_t do_recv(struct file *f, struct socket *s, struct msg *m, u32 flags)
+static ssize_t do_recv(struct socket *s, struct msg *m, u32 flags)
 {
-    if (f->flags & O_NONBLOCK)
+    if (s->file->flags & O_NONBLOCK)
         flags |= K_MSG_DONTWAIT;
     return s->ops->recv ? s->ops->recv(s, m, flags) : -EOPNOTSUPP;
 }
@@ -149,13 +137,13 @@ static void frame_done(struct msg_frame *fr)
     kfree(fr->control);
 }
 
-static ssize_t send_one(struct file *f, struct socket *s, uptr p, u32 flags)
+static ssize_t send_one(struct socket *s, uptr p, u32 flags)
 {
     struct msg_frame fr = { .heap = NULL, .control = NULL };
     struct msg m = { .addr_len = 0 };
     ssize_t n = frame_in(&fr, p, true, &m);
     if (n == 0)
-        n = do_send(f, s, &m, flags);
+        n = do_send(s, &m, flags);
     frame_done(&fr);
     return n;
 }
@@ -175,13 +163,13 @@ static int frame_out(const struct msg_frame *fr, uptr p, const struct msg *m, u3
     return user_write_u32(p + offsetof(struct user_msghdr, flags), m->out_flags | (flags & K_MSG_CMSG_CLOEXEC));
 }
 
-static ssize_t recv_one(struct file *f, struct socket *s, uptr p, u32 flags)
+static ssize_t recv_one(struct socket *s, uptr p, u32 flags)
 {
     struct msg_frame fr = { .heap = NULL, .control = NULL };
     struct msg m = { .addr_len = 0 };
     ssize_t n = frame_in(&fr, p, false, &m);
     if (n == 0) {
-        n = do_recv(f, s, &m, flags);
+        n = do_recv(s, &m, flags);
         if (n >= 0) {
             int err = frame_out(&fr, p, &m, flags);
             if (err)
@@ -194,29 +182,20 @@ static ssize_t recv_one(struct file *f, struct socket *s, uptr p, u32 flags)
 
 // --- System calls ---------------------------------------------------------------------------------------------------------
 
-long sys_sendto(struct regs *r)
+static long do_sendto(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
     struct iter it;
-    struct msg m = { .addr_len = 0 };
-    ssize_t n = get_socket((int)r->arg[0], &f, &s);
-    if (n)
-        return n;
+    struct msg m = { .it = &it };
     iter_user(&it, r->arg[1], r->arg[2]);
-    m.it = &it;
     i32 alen = (i32)r->arg[5];
     if (r->arg[4]) {
         if (alen < 0 || alen > (i32)sizeof(m.addr))
-            n = -EINVAL;
-        else if (alen && copy_from_user(&m.addr, r->arg[4], (size_t)alen))
-            n = -EFAULT;
-        m.addr_len = n ? 0 : (u32)alen;
+            return -EINVAL;
+        if (alen && copy_from_user(&m.addr, r->arg[4], (size_t)alen))
+            return -EFAULT;
+        m.addr_len = (u32)alen;
     }
-    if (n == 0)
-        n = do_send(f, s, &m, (u32)r->arg[3]);
-    file_put(f);
-    return n;
+    return do_send(s, &m, (u32)r->arg[3]);
 }
 
 static int name_to_user(const struct msg *m, uptr p, uptr plen)
@@ -232,79 +211,40 @@ static int name_to_user(const struct msg *m, uptr p, uptr plen)
     return user_write_u32(plen, m->addr_len);
 }
 
-long sys_recvfrom(struct regs *r)
+static long do_recvfrom(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
     struct iter it;
-    struct msg m = { .addr_len = 0 };
-    ssize_t n = get_socket((int)r->arg[0], &f, &s);
-    if (n)
-        return n;
+    struct msg m = { .it = &it };
     iter_user(&it, r->arg[1], r->arg[2]);
-    m.it = &it;
-    n = do_recv(f, s, &m, (u32)r->arg[3]);
-    if (n >= 0 && r->arg[4]) {
-        int err = name_to_user(&m, r->arg[4], r->arg[5]);
-        if (err)
-            n = err;
-    }
-    file_put(f);
-    return n;
+    ssize_t n = do_recv(s, &m, (u32)r->arg[3]);
+    int err = n >= 0 && r->arg[4] ? name_to_user(&m, r->arg[4], r->arg[5]) : 0;
+    return err ? err : n;
 }
 
-long sys_sendmsg(struct regs *r)
-{
-    struct file *f;
-    struct socket *s;
-    ssize_t n = get_socket((int)r->arg[0], &f, &s);
-    if (n)
-        return n;
-    n = send_one(f, s, r->arg[1], (u32)r->arg[2]);
-    file_put(f);
-    return n;
-}
-
-long sys_recvmsg(struct regs *r)
-{
-    struct file *f;
-    struct socket *s;
-    ssize_t n = get_socket((int)r->arg[0], &f, &s);
-    if (n)
-        return n;
-    n = recv_one(f, s, r->arg[1], (u32)r->arg[2]);
-    file_put(f);
-    return n;
-}
+static long do_sendmsg(struct socket *s, struct regs *r) { return send_one(s, r->arg[1], (u32)r->arg[2]); }
+static long do_recvmsg(struct socket *s, struct regs *r) { return recv_one(s, r->arg[1], (u32)r->arg[2]); }
 
 // struct mmsghdr: a msghdr, then the length of what moved.
 #define MMSG_SIZE 64
 #define MMSG_LEN 56
 
-long sys_sendmmsg(struct regs *r)
+static long do_sendmmsg(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
-    ssize_t n = get_socket((int)r->arg[0], &f, &s);
-    if (n)
-        return n;
+    ssize_t n = 0;
     u32 count = MIN((u32)r->arg[2], (u32)IOV_MAX), done = 0;
     for (; done < count; done++) {
         uptr p = r->arg[1] + (u64)done * MMSG_SIZE;
-        n = send_one(f, s, p, (u32)r->arg[3]);
+        n = send_one(s, p, (u32)r->arg[3]);
         if (n >= 0 && user_write_u32(p + MMSG_LEN, (u32)n))
             n = -EFAULT;
         if (n < 0)
             break;
     }
-    file_put(f);
     return done ? (long)done : n < 0 ? n : 0;
 }
 
-long sys_recvmmsg(struct regs *r)
+static long do_recvmmsg(struct socket *s, struct regs *r)
 {
-    struct file *f;
-    struct socket *s;
     u64 deadline = NO_DEADLINE, timeout;
     u32 flags = (u32)r->arg[3];
     if (r->arg[4]) {
@@ -313,13 +253,11 @@ long sys_recvmmsg(struct regs *r)
             return err;
         deadline = deadline_after(timeout);
     }
-    ssize_t n = get_socket((int)r->arg[0], &f, &s);
-    if (n)
-        return n;
+    ssize_t n = 0;
     u32 count = MIN((u32)r->arg[2], (u32)IOV_MAX), done = 0;
     for (; done < count; done++) {
         uptr p = r->arg[1] + (u64)done * MMSG_SIZE;
-        n = recv_one(f, s, p, flags & ~(u32)K_MSG_WAITFORONE);
+        n = recv_one(s, p, flags & ~(u32)K_MSG_WAITFORONE);
         if (n >= 0 && user_write_u32(p + MMSG_LEN, (u32)n))
             n = -EFAULT;
         if (n < 0)
@@ -332,6 +270,19 @@ long sys_recvmmsg(struct regs *r)
             break;
         }
     }
-    file_put(f);
     return done ? (long)done : n < 0 ? n : 0;
+}
+
+long sys_sendto(struct regs *r) { return socket_call(r, do_sendto); }
+long sys_recvfrom(struct regs *r) { return socket_call(r, do_recvfrom); }
+long sys_sendmsg(struct regs *r) { return socket_call(r, do_sendmsg); }
+long sys_recvmsg(struct regs *r) { return socket_call(r, do_recvmsg); }
+long sys_sendmmsg(struct regs *r) { return socket_call(r, do_sendmmsg); }
+
+// As on Linux a bad time comes before a bad descriptor.
+long sys_recvmmsg(struct regs *r)
+{
+    u64 timeout;
+    int err = r->arg[4] ? timespec_from_user(r->arg[4], &timeout) : 0;
+    return err ? err : socket_call(r, do_recvmmsg);
 }

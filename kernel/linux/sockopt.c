@@ -226,37 +226,27 @@ int sockopt_get_generic(struct socket *s, int name, void *val, u32 *len)
 
 #define OPT_MAX 256
 
-long sys_setsockopt(struct regs *r)
+static long set_option(struct socket *s, struct regs *r)
 {
     u8 val[OPT_MAX];
     int level = (int)r->arg[1], name = (int)r->arg[2];
-    i32 len = (i32)r->arg[4];
-    if (len < 0)
-        return -EINVAL;
-    struct file *f = fd_get((int)r->arg[0]);
-    if (!f)
-        return -EBADF;
-    struct socket *s = socket_from_file(f);
-    u32 n = MIN((u32)len, (u32)sizeof(val));
-    long err = -ENOTSOCK;
-    if (s && n && copy_from_user(val, r->arg[3], n)) {
-        err = -EFAULT;
-    } else if (s && level == SOL) {
-        err = sockopt_set_generic(s, name, val, n);
-        if (!err && s->ops->changed)
-            s->ops->changed(s);
-    } else if (s) {
-        err = s->ops->setopt ? s->ops->setopt(s, level, name, val, n) : -EOPNOTSUPP;
-    }
-    file_put(f);
+    u32 n = MIN((u32)r->arg[4], (u32)sizeof(val));
+    if (n && copy_from_user(val, r->arg[3], n))
+        return -EFAULT;
+    if (level != SOL)
+        return s->ops->setopt ? s->ops->setopt(s, level, name, val, n) : -EOPNOTSUPP;
+    int err = sockopt_set_generic(s, name, val, n);
+    if (!err && s->ops->changed)
+        s->ops->changed(s);
     return err;
 }
 
-static long get_option(struct socket *s, int level, int name, uptr pval, uptr plen)
+static long get_option(struct socket *s, struct regs *r)
 {
     u8 val[OPT_MAX];
+    int level = (int)r->arg[1], name = (int)r->arg[2];
     u32 len;
-    if (user_read_u32(plen, &len))
+    if (user_read_u32(r->arg[4], &len))
         return -EFAULT;
     if ((i32)len < 0)
         return -EINVAL;
@@ -269,18 +259,10 @@ static long get_option(struct socket *s, int level, int name, uptr pval, uptr pl
         err = sockopt_get_generic(s, name, val, &len);
     if (err)
         return err;
-    if (len && copy_to_user(pval, val, len))
+    if (len && copy_to_user(r->arg[3], val, len))
         return -EFAULT;
-    return user_write_u32(plen, len);
+    return user_write_u32(r->arg[4], len);
 }
 
-long sys_getsockopt(struct regs *r)
-{
-    struct file *f = fd_get((int)r->arg[0]);
-    if (!f)
-        return -EBADF;
-    struct socket *s = socket_from_file(f);
-    long err = s ? get_option(s, (int)r->arg[1], (int)r->arg[2], r->arg[3], r->arg[4]) : -ENOTSOCK;
-    file_put(f);
-    return err;
-}
+long sys_setsockopt(struct regs *r) { return (i32)r->arg[4] < 0 ? -EINVAL : socket_call(r, set_option); }
+long sys_getsockopt(struct regs *r) { return socket_call(r, get_option); }
