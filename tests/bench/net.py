@@ -295,7 +295,9 @@ ROWS: dict[str, tuple[str, Callable[[Guest, float], dict[str, float]]]] = {
 def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, list[float]]]]:
     """row -> system -> figure -> values."""
     disk = build_disk()
-    chosen = {name: row for name, row in ROWS.items() if not options.only or any(word in name for word in options.only.split(","))}
+    chosen = {name: row for name, row in ROWS.items() if not options.only or any(word.lower() in name.lower() for word in options.only.split(","))}
+    if not chosen:
+        raise SystemExit(f"no row is called {options.only}; there are: {'; '.join(ROWS)}")
     results: dict[str, dict[str, dict[str, list[float]]]] = {name: {"uni": {}, "linux": {}} for name in chosen}
     for _ in range(options.rounds):
         for server in {row[0] for row in chosen.values()}:

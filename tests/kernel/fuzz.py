@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +173,21 @@ def corrupt(data: bytearray, blocks: list[int], chance: random.Random) -> None:
             data[at + 2:at + 4] = interesting(chance, 2).to_bytes(2, "little")
 
 
-def fuzz_ext2(count: int, seed: int, machine: Machine, scratch: Path, only: int = -1) -> list[str]:
+def each(one: Callable[[int], str], count: int, only: int) -> list[str]:
+    """What went wrong with the mutants of those numbers, or with one of them."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return [text for text in pool.map(one, range(count) if only < 0 else [only]) if text]
+
+
+def disk_with(name: str, scratch: Path) -> Path:
+    """A disk with that program of fuzz/."""
+    tree = scratch / f"{name}-tree"
+    build.skeleton(tree)
+    shutil.copy2(program(name), tree / "bin" / name)
+    return build.make_disk(tree, scratch / f"{name}.ext2", free=16)
+
+
+def fuzz_ext2(count: int, seed: int, machine: Machine, scratch: Path, only: int) -> list[str]:
     """One boot a mutant."""
     base = base_disk(scratch)
     blocks = metadata_blocks(base)
@@ -192,11 +207,10 @@ def fuzz_ext2(count: int, seed: int, machine: Machine, scratch: Path, only: int 
             shutil.rmtree(place)
         return f"ext2 {number}: {wrong} {outcome.output[-200:]!r}" if wrong else ""
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return [text for text in pool.map(one, range(count) if only < 0 else [only]) if text]
+    return each(one, count, only)
 
 
-def fuzz_journal(count: int, seed: int, machine: Machine, scratch: Path, only: int = -1) -> list[str]:
+def fuzz_journal(count: int, seed: int, machine: Machine, scratch: Path, only: int) -> list[str]:
     """Disks of a killed guest with damage in the journal: one boot a mutant, which replays what it can believe."""
     place = scratch / "journal"
     place.mkdir()
@@ -222,16 +236,12 @@ def fuzz_journal(count: int, seed: int, machine: Machine, scratch: Path, only: i
             shutil.rmtree(mine)
         return f"journal {number}: {bad(outcome)} {outcome.output[-200:]!r}" if bad(outcome) else ""
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return [text for text in pool.map(one, range(count) if only < 0 else [only]) if text]
+    return each(one, count, only)
 
 
-def fuzz_calls(count: int, seed: int, machine: Machine, scratch: Path, only: int = -1) -> list[str]:
+def fuzz_calls(count: int, seed: int, machine: Machine, scratch: Path, only: int) -> list[str]:
     """One boot a seed, some thousands of calls each."""
-    tree = scratch / "calls-tree"
-    build.skeleton(tree)
-    shutil.copy2(program("syscalls"), tree / "bin/syscalls")
-    disk = build.make_disk(tree, scratch / "calls.ext2", free=16)
+    disk = disk_with("syscalls", scratch)
 
     def one(number: int) -> str:
         words = ("/bin/syscalls", str(seed * 1000 + number), "4000", *(["say"] if only >= 0 else []))
@@ -242,16 +252,12 @@ def fuzz_calls(count: int, seed: int, machine: Machine, scratch: Path, only: int
         good = good or (outcome.end == "signal 9" and any("out of memory" in note for note in outcome.notes))
         return "" if good else f"calls {number}: {outcome.end} {outcome.output[-200:]!r} {outcome.notes[-12:]}"
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return [text for text in pool.map(one, range(count) if only < 0 else [only]) if text]
+    return each(one, count, only)
 
 
-def fuzz_races(count: int, seed: int, machine: Machine, scratch: Path, only: int = -1) -> list[str]:
+def fuzz_races(count: int, seed: int, machine: Machine, scratch: Path, only: int) -> list[str]:
     """One boot a seed: rounds of racing threads, each ended by an execve under them. No round may leave memory taken."""
-    tree = scratch / "races-tree"
-    build.skeleton(tree)
-    shutil.copy2(program("races"), tree / "bin/races")
-    disk = build.make_disk(tree, scratch / "races.ext2", free=16)
+    disk = disk_with("races", scratch)
 
     def one(number: int) -> str:
         case = Case(f"races-{number}", "", ("/bin/races", str(seed * 1000 + number), "1000", "12"), timeout=240)
@@ -262,32 +268,31 @@ def fuzz_races(count: int, seed: int, machine: Machine, scratch: Path, only: int
         lost = max(free[2:5]) - max(free[-3:])
         return f"races {number}: {lost} KiB less after each round: {free}" if lost > 256 else ""
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return [text for text in pool.map(one, range(count) if only < 0 else [only]) if text]
+    return each(one, count, only)
+
+
+#: What there is to fuzz, and how many mutants in the short and the long form.
+KINDS: dict[str, tuple[Callable[[int, int, Machine, Path, int], list[str]], int, int]] = {
+    "elf": (lambda count, seed, machine, scratch, _only: fuzz_elf(count, seed, machine, scratch), 80, 2000),
+    "ext2": (fuzz_ext2, 24, 1000), "journal": (fuzz_journal, 16, 600), "calls": (fuzz_calls, 4, 200), "races": (fuzz_races, 3, 100),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", choices=["elf", "ext2", "journal", "calls", "races", []], help="default: all")
+    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help="default: all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--only", type=int, default=-1, help="this mutant alone (ext2, journal, calls), its files kept")
+    parser.add_argument("--only", type=int, default=-1, help="this mutant alone, its files kept; not elf, whose mutants share a boot")
     parser.add_argument("--kernel", type=Path, default=KERNEL)
     options = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="uni-fuzz."))
     machine = replace(Machine(options.kernel), keep=options.only >= 0)
-    kinds = options.kinds or ["elf", "ext2", "journal", "calls", "races"]
+    kinds = options.kinds or list(KINDS)
     failures: list[str] = []
-    if "elf" in kinds:
-        failures += fuzz_elf(2000 if options.long else 80, options.seed, machine, scratch)
-    if "ext2" in kinds:
-        failures += fuzz_ext2(1000 if options.long else 24, options.seed, machine, scratch, options.only)
-    if "journal" in kinds:
-        failures += fuzz_journal(600 if options.long else 16, options.seed, machine, scratch, options.only)
-    if "calls" in kinds:
-        failures += fuzz_calls(200 if options.long else 4, options.seed, machine, scratch, options.only)
-    if "races" in kinds:
-        failures += fuzz_races(100 if options.long else 3, options.seed, machine, scratch, options.only)
+    for kind in kinds:
+        fuzz, short, long = KINDS[kind]
+        failures += fuzz(long if options.long else short, options.seed, machine, scratch, options.only)
     print("\n".join(failures) if failures else f"{' '.join(kinds)}: every mutant ended well")
     if options.only >= 0:
         print(f"kept in {scratch}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -43,10 +44,18 @@ def newer(target: Path, *sources: Path) -> bool:
     return all(source.stat().st_mtime <= mtime for source in sources)
 
 
+def with_included(source: Path) -> set[Path]:
+    """The file and what it includes of the programs' own, at any depth."""
+    found, new = set(), {source}
+    while new:
+        found |= new
+        new = {case.PROGRAMS / name for path in new for name in re.findall(r'^#include "(\S+)"', path.read_text(), re.MULTILINE)} - found
+    return found
+
+
 def compile_c(source: Path, target: Path, libc: str, extra: tuple[str, ...] = ()) -> Path:
     """Compile one C file statically against ``musl`` or ``glibc``."""
-    header = case.PROGRAMS / "oracle.h"
-    if newer(target, source, header):
+    if newer(target, *with_included(source)):
         return target
     compiler = ["musl-gcc", *MUSL_HEADERS] if libc == "musl" else ["gcc"]
     target.parent.mkdir(parents=True, exist_ok=True)

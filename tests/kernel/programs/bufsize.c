@@ -2,35 +2,21 @@
 // SO_RCVBUF and SO_SNDBUF of TCP: what a reader that does not read lets a writer send; TCP_WINDOW_CLAMP, TCP_NOTSENT_LOWAT.
 // oracle: libc=musl,glibc timeout=60
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include "oracle.h"
-
-static int set(int fd, int level, int name, int v) { return setsockopt(fd, level, name, &v, sizeof v); }
-
-static int get(int fd, int level, int name)
-{
-    int v = -1;
-    socklen_t n = sizeof v;
-
-    return getsockopt(fd, level, name, &v, &n) ? -errno : v;
-}
+#include "loopback.h"
 
 // A connection over loopback: c[0] connected, c[1] accepted. Buffers as given, 0: the default.
 static void connection(int c[2], int rcvbuf, int sndbuf)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
     int l = socket(AF_INET, SOCK_STREAM, 0);
 
     MUST(l);
     if (rcvbuf)
         MUST(set(l, SOL_SOCKET, SO_RCVBUF, rcvbuf));
-    MUST(bind(l, (struct sockaddr *)&a, n));
+    struct sockaddr_in a = here(l);
+    socklen_t n = sizeof a;
     MUST(listen(l, 1));
-    MUST(getsockname(l, (struct sockaddr *)&a, &n));
     MUST(c[0] = socket(AF_INET, SOCK_STREAM, 0));
     if (sndbuf)
         MUST(set(c[0], SOL_SOCKET, SO_SNDBUF, sndbuf));

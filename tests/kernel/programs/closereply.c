@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A server that answers in pieces and closes at once: its client gets everything and the end, whatever came before.
 // oracle: libc=musl timeout=120
-#include "oracle.h"
+#include "loopback.h"
 #include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
-static struct sockaddr_in where = {.sin_family = AF_INET};
+static struct sockaddr_in where;
 
 static void *serve(void *arg)
 {
@@ -40,10 +38,8 @@ int main(void)
     char b[4096] = "";
     int l = socket(AF_INET, SOCK_STREAM, 0), whole = 0;
 
-    where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    MUST(bind(l, (struct sockaddr *)&where, n));
+    where = here(l);
     MUST(listen(l, 1024));
-    MUST(getsockname(l, (struct sockaddr *)&where, &n));
     pthread_create(&t, NULL, serve, &l);
     for (int i = 0; i < 40; i++) {
         struct timeval wait = {5, 0};

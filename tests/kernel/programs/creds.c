@@ -195,16 +195,9 @@ static void no_fixup(void)
     T(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
 }
 
-static void copy_self(const char *to, unsigned uid, unsigned gid, unsigned mode)
+static void copy_owned(const char *to, unsigned uid, unsigned gid, unsigned mode)
 {
-    char buffer[65536];
-    int in = open("/proc/self/exe", O_RDONLY), out = creat(to, 0755);
-    ssize_t n;
-
-    while ((n = read(in, buffer, sizeof buffer)) > 0)
-        write(out, buffer, n);
-    close(in);
-    close(out);
+    copy_self(to);
     MUST(chown(to, uid, gid));
     MUST(chmod(to, mode));
 }
@@ -267,8 +260,8 @@ int main(int argc, char **argv)
     alone(no_fixup);
     ids("at last");
     mkdir("/scratch/bin", 0755);
-    copy_self("/scratch/bin/plain", 0, 0, 0755);
-    copy_self("/scratch/bin/suid", 7, 7, 04755);
-    copy_self("/scratch/bin/sgid", 7, 8, 02755);
+    copy_owned("/scratch/bin/plain", 0, 0, 0755);
+    copy_owned("/scratch/bin/suid", 7, 7, 04755);
+    copy_owned("/scratch/bin/sgid", 7, 8, 02755);
     again("/scratch/bin/plain", "root again");
 }

@@ -2,24 +2,12 @@
 // ICMP errors and what sockets make of them (ip(7), tcp(7), udp(7), RFC 1122, RFC 5461): the program reports on its own packets, as a
 // router would, from a raw socket.
 // oracle: libc=musl,glibc timeout=60
-#include "oracle.h"
+#include "loopback.h"
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
-#include <sys/socket.h>
 
 static int icmp, sniffer;
-
-static int set(int fd, int level, int name, int v) { return setsockopt(fd, level, name, &v, sizeof v); }
-
-static int get(int fd, int level, int name)
-{
-    int v = -1;
-    socklen_t n = sizeof v;
-
-    return getsockopt(fd, level, name, &v, &n) ? -errno : v;
-}
 
 static const char *error_of(int fd)
 {
@@ -34,16 +22,6 @@ static short events(int fd, int ms)
 
     poll(&p, 1, ms);
     return p.revents;
-}
-
-static struct sockaddr_in loopback(int fd)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-
-    MUST(bind(fd, (void *)&a, n));
-    MUST(getsockname(fd, (void *)&a, &n));
-    return a;
 }
 
 static uint16_t sum(const uint8_t *p, int n)
@@ -104,7 +82,7 @@ static uint32_t sniff(uint16_t from, uint32_t *first)
 static void connecting(int type, int code, int off)
 {
     int l = socket(AF_INET, SOCK_STREAM, 0), fill[4], fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    struct sockaddr_in a = loopback(l), mine;
+    struct sockaddr_in a = here(l), mine;
     socklen_t n = sizeof mine;
     uint32_t first = 0;
 
@@ -130,7 +108,7 @@ static void connecting(int type, int code, int off)
 static void established(int type, int code, int recverr, int off)
 {
     int l = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0), s;
-    struct sockaddr_in a = loopback(l), mine;
+    struct sockaddr_in a = here(l), mine;
     socklen_t n = sizeof mine;
     char b[8];
 
@@ -157,7 +135,7 @@ static void established(int type, int code, int recverr, int off)
 static void datagrams(int type, int code, bool connected, int recverr)
 {
     int fd = socket(AF_INET, SOCK_DGRAM, 0), other = socket(AF_INET, SOCK_DGRAM, 0);
-    struct sockaddr_in a = loopback(other), mine = loopback(fd);
+    struct sockaddr_in a = here(other), mine = here(fd);
     char data[64], control[256];
     struct iovec v = {data, sizeof data};
     struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};

@@ -1,24 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What comes with received data: TCP_INQ (how much is left), SO_TIMESTAMPING beside SO_TIMESTAMPNS (tcp.h, Documentation/networking/timestamping.rst).
 // oracle: libc=musl,glibc timeout=60
-#include "oracle.h"
-#include <netinet/in.h>
+#include "loopback.h"
 #include <netinet/tcp.h>
-#include <sys/socket.h>
 
 #ifndef TCP_INQ
 #define TCP_INQ 36
 #endif
-
-static int set(int fd, int level, int name, int v) { return setsockopt(fd, level, name, &v, sizeof v); }
-
-static int get(int fd, int level, int name)
-{
-    int v = -1;
-    socklen_t n = sizeof v;
-
-    return getsockopt(fd, level, name, &v, &n) ? -errno : v;
-}
 
 static void receive(int fd, size_t most, size_t room, int flags)
 {
@@ -34,16 +22,6 @@ static void receive(int fd, size_t most, size_t room, int flags)
         SAY("control %d %d, %d bytes, %d", c->cmsg_level, c->cmsg_type, (int)(c->cmsg_len - CMSG_LEN(0)),
             c->cmsg_level == IPPROTO_TCP ? value : value > 1000000000);
     }
-}
-
-static struct sockaddr_in here(int fd)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-
-    MUST(bind(fd, (void *)&a, n));
-    MUST(getsockname(fd, (void *)&a, &n));
-    return a;
 }
 
 static void left(void)

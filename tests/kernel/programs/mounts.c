@@ -35,18 +35,6 @@ static void attributes(const char *path)
         (unsigned long)(v.f_blocks * v.f_frsize), st.st_mode & 07777, st.st_uid, st.st_gid);
 }
 
-static void copy_self(const char *to)
-{
-    char buffer[65536];
-    int in = open("/proc/self/exe", O_RDONLY), out = creat(to, 0755);
-    ssize_t n;
-
-    while ((n = read(in, buffer, sizeof buffer)) > 0)
-        write(out, buffer, n);
-    close(in);
-    close(out);
-}
-
 // A mapping that may be written to keeps the file system from becoming read-only, as its file did.
 static void mapped(void)
 {

@@ -174,4 +174,30 @@ static UNUSED void *guard_page(void)
 {
     return mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
+
+// A whole file as text, as far as there is room for it: its length, or -1.
+static UNUSED long read_whole(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY);
+    long got, total = 0;
+
+    while (fd != -1 && (got = read(fd, text + total, size - 1 - (size_t)total)) > 0)
+        total += got;
+    text[total] = 0;
+    return fd == -1 ? -1 : (close(fd), total);
+}
+
+// This program as another file that may be executed.
+static UNUSED void copy_self(const char *to)
+{
+    char buffer[65536];
+    int in = open("/proc/self/exe", O_RDONLY), out = creat(to, 0755);
+    ssize_t n;
+
+    while ((n = read(in, buffer, sizeof buffer)) > 0)
+        write(out, buffer, (size_t)n);
+    close(in);
+    close(out);
+}
+
 #endif

@@ -9,18 +9,10 @@ static char text[65536];
 
 static long slurp(const char *path)
 {
-    int fd = open(path, O_RDONLY);
-    long total = 0, got;
+    long total = read_whole(path, text, sizeof text);
 
-    if (fd == -1) {
+    if (total == -1)
         SAY("%s: %s", path, errname(errno));
-        text[0] = 0;
-        return -1;
-    }
-    while ((got = read(fd, text + total, sizeof text - 1 - total)) > 0)
-        total += got;
-    close(fd);
-    text[total] = 0;
     return total;
 }
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Error queues (IP_RECVERR, MSG_ERRQUEUE), IP_MTU, datagrams that must not be cut, SO_RXQ_OVFL, credentials of a peer.
 // oracle: libc=musl,glibc timeout=60
-#include "oracle.h"
+#include "loopback.h"
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 
 struct extended {
@@ -14,16 +12,6 @@ struct extended {
     uint8_t origin, type, code, pad;
     uint32_t info, data;
 };
-
-static int set(int fd, int level, int name, int v) { return setsockopt(fd, level, name, &v, sizeof v); }
-
-static int get(int fd, int level, int name)
-{
-    int v = -1;
-    socklen_t n = sizeof v;
-
-    return getsockopt(fd, level, name, &v, &n) ? -errno : v;
-}
 
 static short events(int fd)
 {
@@ -70,12 +58,9 @@ static void receive(int fd, int flags, bool port)
 // A port of loopback where nobody listens.
 static struct sockaddr_in nobody(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in a = here(fd);
 
-    MUST(bind(fd, (struct sockaddr *)&a, n));
-    MUST(getsockname(fd, (struct sockaddr *)&a, &n));
     close(fd);
     return a;
 }
@@ -109,12 +94,10 @@ static void refused(bool connected, bool recverr)
 static void whole(void)
 {
     static char big[65507];
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}, b = a;
-    socklen_t n = sizeof a;
     int r = socket(AF_INET, SOCK_DGRAM, 0), fd = socket(AF_INET, SOCK_DGRAM, 0), c[2];
+    struct sockaddr_in a = here(r), b;
+    socklen_t n = sizeof a;
 
-    MUST(bind(r, (struct sockaddr *)&a, n));
-    MUST(getsockname(r, (struct sockaddr *)&a, &n));
     T(get(fd, IPPROTO_IP, 14));
     MUST(connect(fd, (struct sockaddr *)&a, n));
     T(get(fd, IPPROTO_IP, 14));
@@ -125,10 +108,8 @@ static void whole(void)
     close(fd);
     MUST(c[0] = socket(AF_INET, SOCK_STREAM, 0));
     MUST(c[1] = socket(AF_INET, SOCK_STREAM, 0));
-    n = sizeof b;
-    MUST(bind(c[1], (struct sockaddr *)&b, n));
+    b = here(c[1]);
     MUST(listen(c[1], 1));
-    MUST(getsockname(c[1], (struct sockaddr *)&b, &n));
     MUST(connect(c[0], (struct sockaddr *)&b, n));
     T(get(c[0], IPPROTO_IP, 14));
     receive(c[0], MSG_ERRQUEUE, false);
@@ -139,15 +120,13 @@ static void whole(void)
 
 static void overflow(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
     int r = socket(AF_INET, SOCK_DGRAM, 0), fd = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in a = here(r);
+    socklen_t n = sizeof a;
     char b[1024] = "", control[64];
     bool told = false, grew = true;
     uint32_t last = 0;
 
-    MUST(bind(r, (struct sockaddr *)&a, n));
-    MUST(getsockname(r, (struct sockaddr *)&a, &n));
     MUST(set(r, SOL_SOCKET, SO_RCVBUF, 4096));
     MUST(set(r, SOL_SOCKET, SO_RXQ_OVFL, 1));
     MUST(connect(fd, (struct sockaddr *)&a, n));

@@ -26,23 +26,12 @@ static int there(char *p, size_t size)
     return count;
 }
 
-static void slurp(const char *path)
-{
-    int fd = open(path, O_RDONLY);
-    ssize_t got, total = 0;
-
-    while ((got = read(fd, text + total, sizeof text - 1 - total)) > 0)
-        total += got;
-    text[total] = 0;
-    close(fd);
-}
-
 // A field of the area that begins at p, without its spaces; VmFlags without those that depend on the kernel's options.
 static void area(const char *what, char *p, const char *field)
 {
     char head[24], out[100] = "", *line;
 
-    slurp("/proc/self/smaps");
+    read_whole("/proc/self/smaps", text, sizeof text);
     snprintf(head, sizeof head, "%08lx-", (unsigned long)p);
     line = strstr(text, head);
     line = line ? strstr(line, field) : NULL;
@@ -128,7 +117,7 @@ static void peak(void)
     for (size_t at = 0; at < BIG; at += PAGE)
         p[at] = 1;
     madvise(p, BIG, MADV_DONTNEED);
-    slurp("/proc/self/status");
+    read_whole("/proc/self/status", text, sizeof text);
     V(atoi(strstr(text, "VmHWM:") + 6) - atoi(strstr(text, "VmRSS:") + 6) >= 20 << 10);
     munmap(p, BIG);
 }
@@ -149,7 +138,7 @@ static void pagemap(void)
     T(pread(fd, entry, 8, 4));
     T(pread(fd, WILD, 8, (uintptr_t)p / PAGE * 8));
     T(pread(fd, entry, 8, 1L << 62));
-    slurp("/proc/self/smaps_rollup");
+    read_whole("/proc/self/smaps_rollup", text, sizeof text);
     V(strstr(text, "[rollup]\nRss:") != NULL);
     V(strstr(text, "\nPss_Anon:") && strstr(text, "\nPrivate_Dirty:") && strstr(text, "\nLocked:"));
 }

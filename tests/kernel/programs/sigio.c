@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // O_ASYNC, F_SETOWN, F_SETSIG and SIGURG on sockets and pipes.
 // oracle: libc=musl,glibc timeout=60
-#include "oracle.h"
+#include "loopback.h"
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #ifndef F_SETOWN_EX
 #define F_SETOWN_EX 15
@@ -157,13 +155,11 @@ static void pipes(void)
 
 static void datagrams(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
     int r = socket(AF_INET, SOCK_DGRAM, 0), s = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in a = here(r);
+    socklen_t n = sizeof a;
     char b[16];
 
-    MUST(bind(r, (struct sockaddr *)&a, n));
-    MUST(getsockname(r, (struct sockaddr *)&a, &n));
     MUST(fcntl(r, F_SETOWN, getpid()));
     async(r, true);
     signals("UDP, nothing yet");
@@ -179,14 +175,12 @@ static void datagrams(void)
 
 static void streams(void)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
     int l = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0), s;
+    struct sockaddr_in a = here(l);
+    socklen_t n = sizeof a;
     char b[16];
 
-    MUST(bind(l, (struct sockaddr *)&a, n));
     MUST(listen(l, 4));
-    MUST(getsockname(l, (struct sockaddr *)&a, &n));
     MUST(fcntl(l, F_SETOWN, getpid()));
     MUST(fcntl(l, F_SETSIG, REALTIME));
     async(l, true);

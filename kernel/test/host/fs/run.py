@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -113,15 +114,29 @@ def make_tree(root: Path) -> None:
     (root / "hard").hardlink_to(root / "big")
 
 
-def fuzz(exe: Path, tmp: Path, seeds: range) -> int:
-    tree = tmp / "tree"
+def filled_images(tmp: Path, *extra: str) -> dict[int, bytes]:
+    """The same tree with blocks of either size."""
+    tree, path = tmp / "tree", tmp / "filled.img"
     make_tree(tree)
-    bad = 0
     images = {}
     for block in (1024, 4096):
-        path = tmp / f"fuzz{block}.img"
-        make_image(path, block, 6000, tree)
+        make_image(path, block, 6000, tree, extra)
         images[block] = path.read_bytes()
+    shutil.rmtree(tree)
+    return images
+
+
+def ends(exe: Path, *args: object) -> subprocess.CompletedProcess[str] | None:
+    """None: it does not end."""
+    try:
+        return run(exe, *args, timeout=60)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def fuzz(exe: Path, tmp: Path, seeds: range) -> int:
+    bad = 0
+    images = filled_images(tmp)
     for seed in seeds:
         rng = random.Random(seed)
         block = (1024, 4096)[seed % 2]
@@ -133,10 +148,7 @@ def fuzz(exe: Path, tmp: Path, seeds: range) -> int:
                 data[k] = rng.choice((0, 0xFF, 0x7F, 0x80, rng.randrange(256)))
         image = tmp / "damaged.img"
         image.write_bytes(data)
-        try:
-            r = run(exe, "fuzz", image, timeout=60)
-        except subprocess.TimeoutExpired:
-            r = None
+        r = ends(exe, "fuzz", image)
         if r is None or r.returncode:
             bad += 1
             print(f"fuzz seed {seed} block {block}: {r.stderr[-2500:] if r else 'does not end'}")
@@ -148,24 +160,15 @@ def fuzz(exe: Path, tmp: Path, seeds: range) -> int:
 
 def rough(exe: Path, tmp: Path, seeds: range, ops: int) -> int:
     """Random work on sound and on lying images, with a disk and a memory that fail."""
-    tree = tmp / "rough-tree"
-    make_tree(tree)
     bad = 0
-    images = {}
-    for block in (1024, 4096):
-        path = tmp / f"rough{block}.img"
-        make_image(path, block, 6000, tree, ("-N", "256"))
-        images[block] = path.read_bytes()
+    images = filled_images(tmp, "-N", "256")
     for seed in seeds:
         rng = random.Random(seed)
         block = (1024, 4096)[seed % 2]
         lies, disk, memory = ((0, 0, 60), (0, 40, 0), (1, 0, 0), (1, 0, 0), (1, 60, 60))[seed % 5]
         image, out = tmp / "rough.img", tmp / "rough-out.img"
         image.write_bytes(damage.structural(rng, images[block]) if lies else images[block])
-        try:
-            r = run(exe, "rough", image, out, seed, ops, disk, memory, timeout=60)
-        except subprocess.TimeoutExpired:
-            r = None
+        r = ends(exe, "rough", image, out, seed, ops, disk, memory)
         said = f"{r.stderr[-2500:]}" if r else "does not end"
         if r and r.returncode == 0:
             # Without lies and failed requests nothing is wrong that e2fsck would have to ask about: at most, what could not be freed
