@@ -79,13 +79,13 @@ boot_gdtr:
 
     .section .boot.bss, "aw", @nobits
     .align 4096
-    .globl boot_tables, boot_tables_end
+    .globl boot_tables, boot_cmdline
 boot_tables:
 boot_pml4: .skip 4096
 boot_pdpt_low: .skip 4096
 boot_pdpt_high: .skip 4096
 boot_pd: .skip 4096
-boot_tables_end:
+boot_cmdline: .skip 8192            // to the end of the section
 
     .bss
     .align 4096

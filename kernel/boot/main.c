@@ -29,7 +29,6 @@ struct memmap_entry {
 };
 #define START_MAGIC 0x336ec578
 #define LOW_LIMIT BIT(30)       // what the boot tables map
-#define CMDLINE_MAX 8192
 #define LOW_RAM_END 0xa0000ul
 
 struct mem_range mem_ranges[MEM_RANGES];
@@ -142,7 +141,6 @@ static inline void set_canary(void)
 void boot_main(u64 start_info, u64 tsc);
 void boot_main(u64 start_info, u64 tsc)
 {
-    static char cmdline[CMDLINE_MAX];
     const struct start_info *si = (const void *)(KERNEL_BASE + start_info);
     boot_config.boot_tsc = tsc;
     boot_config.tty = true;
@@ -150,14 +148,17 @@ void boot_main(u64 start_info, u64 tsc)
     if (start_info >= LOW_LIMIT || si->magic != START_MAGIC)
         panic("not started by the PVH protocol");
     if (si->cmdline && si->cmdline < LOW_LIMIT)
-        strlcpy(cmdline, (const char *)(KERNEL_BASE + si->cmdline), sizeof(cmdline));
+        strlcpy(boot_cmdline, (const char *)(KERNEL_BASE + si->cmdline), (size_t)(kernel_end - boot_cmdline));
     read_memmap(si);
     paging_init();
     reserve_image();
     page_init();
     kmalloc_init();
     vm_init();
-    donate(boot_tables, boot_tables_end);
+    char *cmdline = kstrdup(pa_to_va(kernel_pa(boot_cmdline)));
+    if (!cmdline)
+        panic("no memory for the command line");
+    donate(boot_tables, kernel_end);
     donate(boot_guard, boot_stack);
     if (low_ram.start < low_ram.end)        // the loader's tables, of which nothing is needed any more
         page_donate(low_ram.start, low_ram.end);
@@ -165,7 +166,7 @@ void boot_main(u64 start_info, u64 tsc)
     set_canary();
     irq_init();
     time_start();
-    config_cmdline(cmdline);
+    config_cmdline(cmdline);            // boot_config points into it
     fwcfg_init();
     config_finish();
     time_init();

@@ -12,7 +12,7 @@
 #define VMALLOC_END 0xfffff00000000000ul    // from the end of the page structures on: so they share tables
 
 
-extern char text_start[], text_end[], rodata_end[], kernel_end[], boot_tables[], boot_tables_end[], boot_guard[], boot_stack[], boot_stack_top[];
+extern char text_start[], text_end[], rodata_end[], kernel_end[], boot_tables[], boot_cmdline[], boot_guard[], boot_stack[], boot_stack_top[];
 
 static inline u64 kernel_pa(const void *p) { return (u64)p - KERNEL_BASE; }
 

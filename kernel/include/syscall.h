@@ -6,14 +6,9 @@
 #include "regs.h"
 #include "types.h"
 
-enum sys_status { SYS_MISSING, SYS_STUB, SYS_PARTIAL, SYS_FULL };
-
 struct syscall {
-    const char *name;
     long (*fn)(struct regs *r);     // arguments r->arg[0..5]; result or -errno. NULL: ENOSYS, logged once by name
-    enum sys_status status;
-    const char *format;             // for the trace, a letter per argument: d int, u unsigned, x hex, p pointer, s string, f flags
-    const char *note;               // what lacks
+    const char *name;               // NULL: no such call; behind its end the format of the arguments, for the trace
 };
 
 #define SYSCALL_MAX 462

@@ -84,10 +84,11 @@ static size_t trace_arg(char *out, size_t size, char kind, u64 v)
 static size_t trace_entry(char *line, size_t size, const struct syscall *s, const struct regs *r)
 {
     size_t o = (size_t)snprintf(line, size, "[%d] %s(", current()->tid, s->name);
-    for (int i = 0; s->format[i] && i < 6 && o + 64 < size; i++) {
+    const char *format = s->name + strlen(s->name) + 1;
+    for (int i = 0; format[i] && i < 6 && o + 64 < size; i++) {
         if (i)
             o += (size_t)snprintf(line + o, size - o, ", ");
-        o += trace_arg(line + o, size - o, s->format[i], r->arg[i]);
+        o += trace_arg(line + o, size - o, format[i], r->arg[i]);
     }
     return o;
 }
@@ -113,7 +114,7 @@ static long missing(u64 nr)
         snprintf(what, sizeof(what), "%s", name);
     else
         snprintf(what, sizeof(what), "system call %lu", (unsigned long)nr);
-    syscall_unsupported(what, name ? syscall_table[nr].note : "");
+    syscall_unsupported(what, "");
     return -ENOSYS;
 }
 

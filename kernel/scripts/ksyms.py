@@ -17,18 +17,13 @@ TOKENS = 128
 
 def read_symbols(lines: Iterable[str]) -> list[tuple[int, str]]:
     """(offset from text_start, name) of each function, in the order of their addresses."""
-    symbols: list[tuple[int, str]] = []
-    text = 0
-    for line in lines:
-        fields = line.split()
-        if len(fields) != 3:
-            continue
-        address, kind, name = int(fields[0], 16), fields[1], fields[2]
-        if name == "text_start":
-            text = address
-        elif kind in "tT" and name != "text_end" and (not symbols or symbols[-1][0] != address):
-            symbols.append((address, name))
-    return [(address - text, name) for address, name in symbols if address >= text]
+    found = [(int(fields[0], 16), fields[2]) for fields in map(str.split, lines) if len(fields) == 3]
+    place = {name: address for address, name in found}
+    symbols: dict[int, str] = {}
+    for address, name in found:     # weak ones, too: the system calls are
+        if name not in ("text_start", "text_end") and place["text_start"] <= address < place["text_end"]:
+            symbols.setdefault(address - place["text_start"], name)
+    return sorted(symbols.items())
 
 
 def compress(names: list[list[int]]) -> list[tuple[int, int]]:

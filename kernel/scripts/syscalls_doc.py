@@ -13,7 +13,7 @@ from pathlib import Path
 
 KERNEL = Path(__file__).resolve().parent.parent
 TARGET = KERNEL.parent / "docs" / "syscalls.md"
-ROW = re.compile(r'\[(\d+)\] = \{ "(\w+)", (\w+), SYS_(\w+), "\w*", "([^"]*)" \}')
+ROW = re.compile(r'\[(\d+)\] = ROW\("(\w+)", (\w+), (\w+), "\w*", "([^"]*)"\)')
 HANDLER = re.compile(r"^long (sys_\w+)\(struct regs \*", re.MULTILINE)
 WORDS = {"FULL": "full", "PARTIAL": "partial", "STUB": "stub", "MISSING": "missing"}
 MEANING = (

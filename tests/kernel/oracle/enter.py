@@ -60,6 +60,8 @@ def main() -> None:
             path, _, size = record.removeprefix("uni.mount=tmpfs:").partition(":")
             mount("-t", "tmpfs", "-o", size or "size=50%", "small", root + path)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with open(f"{root}/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as forwarding:     # on where the host has VMs of the engine
+        forwarding.write("0\n")
     subprocess.run(["hostname", "uni"], check=True)
     for limit, value in LIMITS.items():
         resource.setrlimit(limit, value)
