@@ -143,7 +143,8 @@ def _network(root: Root) -> Iterator[Finding]:
         yield Finding("bridges", LIMITED, "only root makes bridges; user networking and your own TAP interfaces work",
                       "run as root for `uni network create`")
     elif not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        yield Finding("bridges", LIMITED, "/dev/net/tun is missing", "modprobe tun")
+        yield Finding("bridges", LIMITED, "/dev/net/tun is missing",
+                      "modprobe tun; a container has to be given the device")
     else:
         yield Finding("bridges", OK, "/dev/net/tun is there")
         yield from _networks(root)

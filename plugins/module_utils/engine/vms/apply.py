@@ -199,6 +199,9 @@ def _start_error(root: Root, vm: Vm, result: dict[str, Any]) -> UniError | None:
         for port in launch.resolved_ports(vm):
             if f"{port.proto}:{port.bind}:{port.host}-" in message:
                 return launch.port_in_use(root, vm, port)
+    if reason == "start" and "/dev/net/tun" in message:
+        return HostError(f"VM {vm.name} did not start: its network needs /dev/net/tun, which does not open: {message}",
+                         code="host.tun", hint="modprobe tun; a container has to be given the device")
     if reason == "exit" or (reason == "poweroff" and not message):
         return None
     hints = {"monitor": "QEMU refused to start", "start": "QEMU could not be started",
