@@ -20,8 +20,9 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.overlay import c
 from ansible_collections.uni.engine.plugins.module_utils.engine.process import Identity
 from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_port
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms import apply
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.launch import mac_address
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import status_of
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm, status_of
 
 SPEC = LaunchSpec("web", "microvm", "tcg", 64 << 20, 2, Path("/k/uni.elf"), "console=ttyS0 quiet", config=Path("/c"),
                   disks=(Disk(Path("/o.qcow2"), Path("/base.ext2")), Disk(Path("/v.ext2"), read_only=True)),
@@ -244,3 +245,14 @@ def test_kernel_ranges(accepted: str, fits: bool) -> None:
 def test_bad_kernel_range() -> None:
     with pytest.raises(UsageError):
         kernels.in_range("1.2.3", "~> 1")
+
+
+@pytest.mark.parametrize(("message", "code"), [
+    ("[Errno 2] No such file or directory: '/dev/net/tun'", "host.tun"),
+    ("[Errno 2] No such file or directory: '/usr/bin/qemu-system-x86_64'", "vm.start_start"),
+])
+def test_a_start_that_failed_names_its_remedy(tmp_path: Path, message: str, code: str) -> None:
+    vm = Vm(tmp_path, {"id": "0a", "name": "web"}, {})
+    error = apply._start_error(Root(tmp_path), vm, {"event": "exit", "exit": {"reason": "start", "message": message}})
+    assert error is not None and error.code == code and message in error.message
+    assert ("modprobe tun" in error.hint) == (code == "host.tun")
