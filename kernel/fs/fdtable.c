@@ -156,3 +156,25 @@ void fd_close_on_exec(void)
         if (t->slot[fd].file && t->slot[fd].cloexec)
             fd_close((int)fd);
 }
+
+struct search {
+    bool (*is)(const struct file *f, const void *arg);
+    const void *arg;
+};
+
+static bool area_shows(const struct vma *v, const void *search)
+{
+    const struct search *s = search;
+    return v->file && s->is(v->file, s->arg);
+}
+
+bool any_file(bool (*is)(const struct file *f, const void *arg), const void *arg)
+{
+    struct fdtable *t = &the_process->fds;
+    bool found = vm_any(area_shows, &(struct search){ is, arg });
+    spin_lock(&t->lock);
+    for (u32 n = 0; n < t->size && !found; n++)
+        found = t->slot[n].file && is(t->slot[n].file, arg);
+    spin_unlock(&t->lock);
+    return found;
+}

@@ -199,26 +199,13 @@ static bool is_busy_file(const struct file *f, const void *sb)
     return i && i->sb == sb && ((f->flags & O_ACCMODE) != O_RDONLY || !i->nlink) && !(f->flags & O_PATH) && (S_ISREG(i->mode) || S_ISDIR(i->mode));
 }
 
-static bool is_busy_area(const struct vma *v, const void *sb) { return v->file && is_busy_file(v->file, sb); }
-
-static bool written_to(const struct superblock *sb)
-{
-    struct fdtable *t = &the_process->fds;
-    bool found = vm_any(is_busy_area, sb);
-    spin_lock(&t->lock);
-    for (u32 n = 0; n < t->size && !found; n++)
-        found = t->slot[n].file && is_busy_file(t->slot[n].file, sb);
-    spin_unlock(&t->lock);
-    return found;
-}
-
 static int set_readonly(struct superblock *sb, bool readonly)
 {
     if (readonly == sb->readonly)
         return 0;
     if (!readonly && !sb->made_readonly)
         return -EACCES;                         // the disk, or what is on it, cannot be written
-    int err = readonly && written_to(sb) ? -EBUSY : 0;
+    int err = readonly && any_file(is_busy_file, sb) ? -EBUSY : 0;
     if (!err && readonly && sb->ops->sync)
         err = sb->ops->sync(sb);
     if (!err)

@@ -104,6 +104,7 @@ void process_kill(int sig);                           // fatal signal from any c
 // such a file has no operations. fd_any is for calls that only want the place or the descriptor.
 struct file *fd_get(int fd);
 struct file *fd_any(int fd);
+bool any_file(bool (*is)(const struct file *f, const void *arg), const void *arg);     // of those that are open or mapped
 int fd_install(struct file *f, int min, bool cloexec);  // takes over the reference; -EMFILE leaves it with the caller
 int fd_install_at(struct file *f, int fd, bool cloexec); // dup2
 int fd_close(int fd);

@@ -42,18 +42,7 @@ static int fail(const char *path, const char *why, int err)
 }
 
 // A file that somebody has open for writing cannot be executed.
-static bool open_for_writing(const struct inode *i)
-{
-    struct fdtable *t = &the_process->fds;
-    bool found = false;
-    spin_lock(&t->lock);
-    for (u32 fd = 0; fd < t->size && !found; fd++) {
-        const struct file *f = t->slot[fd].file;
-        found = f && f->inode == i && (f->flags & 3) != 0;
-    }
-    spin_unlock(&t->lock);
-    return found;
-}
+static bool writes_to(const struct file *f, const void *inode) { return f->inode == inode && (f->flags & 3) && !(f->flags & O_PATH); }
 
 // Opens a file that is to be executed: regular, with an execute bit for somebody (root needs one too).
 static int open_exec(const char *path, struct file **out)
@@ -66,7 +55,7 @@ static int open_exec(const char *path, struct file **out)
     int err = vfs_stat(f, &st);
     if (!err && ((st.mode & MODE_TYPE) != MODE_REG || !exec_permitted(&st) || (f->inode && f->inode->sb->mount_flags & MS_NOEXEC_K)))
         err = -EACCES;
-    if (!err && open_for_writing(f->inode))
+    if (!err && any_file(writes_to, f->inode))
         err = -ETXTBSY;
     file_put(f);
     if (err)

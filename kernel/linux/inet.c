@@ -205,6 +205,16 @@ struct netif *inet_netif(u32 ifindex)
     return NULL;
 }
 
+struct netif *inet_next_netif(u32 *ifindex)
+{
+    struct netif *found = NULL;
+    for (struct netif *n = netif_list; n; n = n->next)
+        if (inet_ifindex(n) > *ifindex && (!found || inet_ifindex(n) < inet_ifindex(found)))
+            found = n;
+    *ifindex = found ? inet_ifindex(found) : 0;
+    return found;
+}
+
 int inet_errno(int e)
 {
     switch (e) {

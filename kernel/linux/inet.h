@@ -138,6 +138,7 @@ bool inet_is_ours(const ip_addr_t *ip);         // an address of ours
 bool inet_addrs_overlap(const struct inet_addr *a, bool a_only6, const struct inet_addr *b, bool b_only6);
 int inet_check_port(u16 port);                  // privileged ports: -EACCES
 struct netif *inet_netif(u32 ifindex);          // Linux's index; NULL: none
+struct netif *inet_next_netif(u32 *ifindex);    // the one with the next higher index, from 0 on; NULL: that was the last
 u32 inet_ifindex(const struct netif *n);
 u32 inet_ip6_flags(const struct netif *n, int i);   // IFA_F_* of an interface's i-th IPv6 address; ~0: there is none
 

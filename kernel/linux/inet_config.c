@@ -235,15 +235,16 @@ long inet_ifset(struct netif *n, u32 cmd, u16 family, u32 value)
 long inet_route_ioctl(struct netif *n, bool add, const struct rtentry_k *r)
 {
     bool through = r->flags & 2;              // RTF_GATEWAY
+    u32 mask = r->flags & 4 ? ~0u : r->mask.addr, hosts = ~lwip_ntohl(mask);      // RTF_HOST: whatever the mask is
     if (!capable(CAP_NET_ADMIN))
         return -EPERM;
     if (r->dst.family != K_AF_INET)
         return -EAFNOSUPPORT;
-    if (r->dst.addr & ~r->mask.addr)
+    if ((r->dst.addr & ~mask) || (hosts & (hosts + 1)))
         return -EINVAL;
     u32 gw = through ? r->gw.addr : 0;
-    if (r->dst.addr || r->mask.addr)
-        return add ? inet_add_route4(n, r->dst.addr, r->mask.addr, gw, false) : inet_del_route4(n, r->dst.addr, r->mask.addr, gw);
+    if (r->dst.addr || mask)
+        return add ? inet_add_route4(n, r->dst.addr, mask, gw, false) : inet_del_route4(n, r->dst.addr, mask, gw);
     if (!add)
         return inet_del_gateway4(gw);
     return through ? inet_add_gateway4(n, gw, false) : -EOPNOTSUPP;

@@ -97,9 +97,9 @@ static long if_conf(uptr arg)
     if (copy_from_user(&c, arg, sizeof(c)))
         return -EFAULT;
     i32 at = 0;
-    for (u32 i = 1; i < 64; i++) {            // in the order of their numbers
-        struct netif *n = inet_netif(i);
-        if (!n || ip4_addr_isany_val(*netif_ip4_addr(n)))
+    u32 i = 0;
+    for (struct netif *n; (n = inet_next_netif(&i));) {
+        if (ip4_addr_isany_val(*netif_ip4_addr(n)))
             continue;
         struct ifreq_k r;
         memset(&r, 0, sizeof(r));

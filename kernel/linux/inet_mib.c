@@ -178,11 +178,11 @@ static void put_igmp(struct seqbuf *s, u32 group)
 static void show_igmp(struct seqbuf *s)
 {
     seq_printf(s, "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n");
-    for (u32 i = 1; i < 64; i++) {
-        struct netif *n = inet_netif(i);
+    u32 i = 0;
+    for (struct netif *n; (n = inet_next_netif(&i));) {
         char name[16];
         u32 count = 1;
-        if (!n || !netif_is_up(n))
+        if (!netif_is_up(n))
             continue;
         for (const struct igmp_group *g = netif_igmp_data(n); g; g = g->next)
             count += joined(g);
@@ -212,10 +212,10 @@ static void put_igmp6(struct seqbuf *s, u32 i, const char *name, const u32 *grou
 static void show_igmp6(struct seqbuf *s)
 {
     static const u32 of_link[4] = { PP_HTONL(0xff020000u), 0, 0, PP_HTONL(1u) }, of_interface[4] = { PP_HTONL(0xff010000u), 0, 0, PP_HTONL(1u) };
-    for (u32 i = 1; i < 64; i++) {
-        struct netif *n = inet_netif(i);
+    u32 i = 0;
+    for (struct netif *n; (n = inet_next_netif(&i));) {
         char name[16];
-        if (!n || !netif_is_up(n))
+        if (!netif_is_up(n))
             continue;
         inet_ifname(n, name);
         for (const struct mld_group *g = netdev_of(n) ? netif_mld6_data(n) : NULL; g; g = g->next)
@@ -233,10 +233,10 @@ static void put_mac(struct seqbuf *s, u32 i, const char *name, u32 high, u32 low
 // The Ethernet addresses that groups have: RFC 1112, section 6.4, RFC 2464, section 7.
 static void show_dev_mcast(struct seqbuf *s)
 {
-    for (u32 i = 1; i < 64; i++) {
-        struct netif *n = inet_netif(i);
+    u32 i = 0;
+    for (struct netif *n; (n = inet_next_netif(&i));) {
         char name[16];
-        if (!n || !netdev_of(n))
+        if (!netdev_of(n))
             continue;
         inet_ifname(n, name);
         put_mac(s, i, name, 0x3333, 1);

@@ -393,11 +393,10 @@ int nl_dump(struct nl_out *o, const struct nlmsghdr *h, bool strict)
         o->flags |= NLM_F_DUMP_FILTERED;
     if (table && table != RT_TABLE_MAIN && table != RT_TABLE_LOCAL)
         return 0;
-    for (u32 i = 1; i < 64; i++) {
-        struct netif *n = inet_netif(i);
-        if (n && (!only || only == i))
+    u32 i = 0;
+    for (struct netif *n; (n = inet_next_netif(&i));)
+        if (!only || only == i)
             dump_of(o, h, family, table, n);
-    }
     return 0;
 }
 

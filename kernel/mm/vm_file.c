@@ -8,14 +8,14 @@
 
 static struct mm *the_mm(void) { return &the_process->mm; }
 
+// Before the first program there is nothing but an empty tree: no lock that could be waited for.
 bool vm_any(bool (*is)(const struct vma *v, const void *arg), const void *arg)
 {
-    struct mm *mm = the_mm();
     bool found = false;
-    rw_read_lock(&mm->lock);
+    spin_lock(&vm_tree_lock);
     for (struct vma *v = vm_find(0); v && !found; v = vma_next(v))
         found = is(v, arg);
-    rw_read_unlock(&mm->lock);
+    spin_unlock(&vm_tree_lock);
     return found;
 }
 

@@ -55,6 +55,15 @@ static void errors(void)
     line[599] = 0;
     script("longline", line);
     T(execl("longline", "x", NULL));
+    int fd = open("plain", O_RDWR);
+    T(execl("plain", "plain", NULL));
+    char *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    T(execl("plain", "plain", NULL));
+    munmap(p, PAGE);
+    fd = open("plain", O_PATH | O_RDWR);
+    T(execl("plain", "plain", NULL));
+    close(fd);
     T(syscall(SYS_execve, WILD, none, none));
     T(syscall(SYS_execve, self, WILD, none));
     T(syscall(SYS_execve, self, none, WILD));

@@ -3,6 +3,7 @@
 // oracle: libc=musl,glibc
 #include "oracle.h"
 #include <arpa/inet.h>
+#include <net/route.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -230,6 +231,31 @@ static void loopback_net(void)
     close(client), close(listener), close(in), close(out);
 }
 
+static int add_route(const char *to, const char *mask, int flags)
+{
+    struct rtentry r = {.rt_flags = (unsigned short)(RTF_UP | RTF_GATEWAY | flags)};
+    struct sockaddr_in dst = four(to, 0), netmask = four(mask, 0), gateway = four("192.0.2.1", 0);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), failed;
+
+    memcpy(&r.rt_dst, &dst, sizeof dst);
+    memcpy(&r.rt_genmask, &netmask, sizeof netmask);
+    memcpy(&r.rt_gateway, &gateway, sizeof gateway);
+    failed = ioctl(fd, SIOCADDRT, &r);
+    close(fd);
+    return failed;
+}
+
+// No gateway is near, so what is right about the rest says ENETUNREACH.
+static void routes(void)
+{
+    T(add_route("198.51.100.0", "255.255.255.0", 0));
+    T(add_route("198.51.100.1", "255.255.255.0", 0));
+    T(add_route("198.0.100.0", "255.0.255.0", 0));
+    T(add_route("198.51.100.1", "0.0.0.0", RTF_HOST));
+    T(add_route("198.51.100.1", "0.255.0.0", RTF_HOST));
+    T(add_route("198.51.100.1", "255.255.255.255", 0));
+}
+
 static void deferred(void)
 {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), client = socket(AF_INET, SOCK_STREAM, 0), one = 1, five = 5;
@@ -257,5 +283,6 @@ int main(void)
     tcp_details();
     deferred();
     loopback_net();
+    routes();
     return 0;
 }

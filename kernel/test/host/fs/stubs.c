@@ -277,7 +277,7 @@ u32 inode_seals(const struct inode *i)
     return 0;
 }
 
-bool vm_any(bool (*is)(const struct vma *v, const void *arg), const void *arg)
+bool any_file(bool (*is)(const struct file *f, const void *arg), const void *arg)
 {
     (void)is, (void)arg;
     return false;
