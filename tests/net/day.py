@@ -11,7 +11,6 @@ QEMU, dnsmasq, musl-gcc, e2fsprogs and kernel/build/uni.elf.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import socket
@@ -22,13 +21,13 @@ import time
 from pathlib import Path
 
 import wire
-from wire import Weather, tether
+from control import Control
+from wire import MICROVM, Weather, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 KERNEL = TOP / "kernel" / "build" / "uni.elf"
 BUILD = TOP / ".build" / "net-day"
-MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
 GUEST, PORT, LEASE_HOURS = "10.9.0.50", 8080, 2
 
 
@@ -65,24 +64,6 @@ def boot(line: wire.Wire, disk: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL)
 
 
-class Control:
-    """The guest's control port."""
-
-    def __init__(self) -> None:
-        self.port = socket.socket(socket.AF_UNIX)
-        self.port.connect(str(BUILD / "control"))
-        self.port.settimeout(60)
-        self.lines = self.port.makefile("rwb")
-
-    def stats(self) -> dict[str, int]:
-        self.lines.write(b'{"cmd": "stats", "id": 1}\n')
-        self.lines.flush()
-        while True:
-            record = json.loads(self.lines.readline())
-            if record.get("event") == "stats":
-                return {key: value for key, value in record.items() if isinstance(value, int)}
-
-
 def connect() -> socket.socket:
     peer = socket.create_connection((GUEST, PORT), 60)
     peer.settimeout(60)
@@ -114,7 +95,7 @@ def wait_ready(process: subprocess.Popen[bytes]) -> socket.socket:
 
 def day(line: wire.Wire, process: subprocess.Popen[bytes], hours: int) -> str:
     idle = wait_ready(process)
-    control = Control()
+    control = Control(BUILD / "control")
     begin = ask(idle)
     gone = connect()
     ask(gone)

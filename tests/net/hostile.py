@@ -10,7 +10,6 @@ are right. Needs root, QEMU, musl-gcc, e2fsprogs and kernel/build/uni.elf.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import socket
@@ -23,9 +22,10 @@ from contextlib import contextmanager, suppress
 
 import six
 import wire
-from wire import GUEST, HOST, tether
+from control import Control
+from wire import GUEST, HOST, MICROVM, tether
 
-KERNEL, BUILD, MICROVM = six.KERNEL, six.BUILD, six.MICROVM
+KERNEL, BUILD = six.KERNEL, six.BUILD
 GUEST_MAC, OUR_MAC = bytes.fromhex("525400123456"), bytes.fromhex("0200000000fe")
 TCP, UDP, CLOSED = 8080, 8085, 9
 TURN = 480              # frames until another connection is the victim
@@ -234,25 +234,6 @@ def guest(line: wire.Wire) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-class Control:
-    """The guest's control port."""
-
-    def __init__(self) -> None:
-        self.port = socket.socket(socket.AF_UNIX)
-        self.port.settimeout(60)
-        self.port.connect(str(BUILD / "control"))
-        self.lines = self.port.makefile("rwb")
-
-    def free(self) -> tuple[int, int]:
-        """Bytes that are free or could be, and sockets."""
-        self.lines.write(b'{"cmd": "stats", "id": 1}\n')
-        self.lines.flush()
-        while True:
-            record = json.loads(self.lines.readline())
-            if record.get("event") == "stats":
-                return record["mem_free"] + record["mem_cache"], record["sockets"]
-
-
 def alive() -> None:
     """It answers on both versions, TCP and UDP."""
     for address in (GUEST, f"{six.LINK_LOCAL}%tap0"):
@@ -289,7 +270,7 @@ def attempt(kinds: list[str], seed: int, frames: int) -> str:
         before = 0
         try:
             alive()
-            control = Control()
+            control = Control(BUILD / "control")
             attack(line, fuzzer, kinds, frames)             # caches and buffers come to their size
             alive()
             before, sockets = settled(control, 0, 0)
@@ -308,10 +289,11 @@ def attempt(kinds: list[str], seed: int, frames: int) -> str:
 
 
 def settled(control: Control, enough: int, sockets: int) -> tuple[int, int]:
-    """What is free, as soon as it is enough: fragments and half-open connections wait for up to a minute and a half for the rest."""
+    """Bytes that are free or could be, and sockets, as soon as it is enough: fragments and half-open connections wait for up to a minute and a half for the rest."""
     end = time.monotonic() + (90 if enough else 5)
     while True:
-        free, open_ = control.free()
+        stats = control.stats()
+        free, open_ = stats["mem_free"] + stats["mem_cache"], stats["sockets"]
         if time.monotonic() > end or (enough and free >= enough and open_ <= sockets):
             return free, open_
         time.sleep(0.5)

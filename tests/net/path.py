@@ -22,7 +22,7 @@ from pathlib import Path
 
 import servers
 import wire
-from wire import GUEST, HOST, tether
+from wire import GUEST, HOST, MICROVM, tether
 
 BUILD = servers.TOP / ".build" / "net-path"
 SINK, SOURCE, HTTP, STREAM = 8081, 8082, 8080, 8080
@@ -65,7 +65,7 @@ def guest(machine: str, program: str, pairs: tuple[str, ...], *cards: str) -> It
     bus = "device" if micro else "pci"
     words = [f"init=/bin/{program}", "uni.tty=0", *pairs]
     (BUILD / "config").write_bytes(b"".join(word.encode() + b"\0" for word in words))
-    line = ["qemu-system-x86_64", "-M", servers.MICROVM if micro else machine, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg",
+    line = ["qemu-system-x86_64", "-M", MICROVM if micro else machine, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg",
             "-cpu", "max", "-m", "64M", "-smp", "1", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
             "-serial", f"file:{BUILD / 'console'}", "-kernel", str(servers.KERNEL), "-append", "console=ttyS0 root=/dev/vda rw quiet",
             "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",

@@ -29,13 +29,12 @@ import acks
 import stamps
 import wire
 from stamps import checksum
-from wire import GUEST, HOST, Weather, tether
+from wire import GUEST, HOST, MICROVM, Weather, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 KERNEL = TOP / "kernel" / "build" / "uni.elf"
 BUILD = TOP / ".build" / "net"
-MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
 HTTP, SINK, SOURCE, ECHO = 8080, 8081, 8082, 8084
 ANSWER = b"hello, world\n"
 MEMORY = os.environ.get("UNI_TEST_MEMORY", "32M")

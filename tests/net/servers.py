@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import glob
 import http.client
-import json
 import os
 import re
 import resource
@@ -29,14 +28,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import wire
+from control import Control
 from packages import PACKAGES
-from wire import GUEST, HOST, tether
+from wire import GUEST, HOST, MICROVM, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 KERNEL = TOP / "kernel" / "build" / "uni.elf"
 BUILD = TOP / ".build" / "net-servers"
-MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
 PAGE = b"hello, world\n"
 BIG = bytes(range(256)) * 2048
 
@@ -328,24 +327,15 @@ class Guest:
              "-drive", f"file={image},format=raw,if=none,id=d0,cache=unsafe", "-device", f"virtio-blk-{bus},drive=d0",
              "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no", "-device", f"virtio-net-{bus},netdev=n0"]),
             stdin=subprocess.DEVNULL)
-        self.control: socket.socket | None = None
+        self.control: Control | None = None
 
     def console(self) -> str:
         return (BUILD / "console").read_text(errors="replace")[-3000:]
 
     def stats(self) -> dict[str, int]:
         """The control port's stats."""
-        if self.control is None:
-            self.control = socket.socket(socket.AF_UNIX)
-            self.control.connect(str(BUILD / "control"))
-            self.control.settimeout(20)
-            self.lines = self.control.makefile("rwb")
-        self.lines.write(b'{"cmd": "stats", "id": 1}\n')
-        self.lines.flush()
-        while True:
-            record = json.loads(self.lines.readline())
-            if record.get("event") == "stats":
-                return {key: value for key, value in record.items() if isinstance(value, int)}
+        self.control = self.control or Control(BUILD / "control")
+        return self.control.stats()
 
     def stop(self) -> None:
         self.process.kill()

@@ -22,13 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import wire
-from wire import HOST, Weather, tether
+from wire import HOST, MICROVM, Weather, tether
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 KERNEL = TOP / "kernel" / "build" / "uni.elf"
 BUILD = TOP / ".build" / "net-six"
-MICROVM = "microvm,acpi=off,rtc=on,pit=off,pic=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off"
 TCP, UDP = 8080, 8085
 PREFIX, STATIC = "fd09:1:2:3", "fd09:0:0:2::7"
 # QEMU's first card is 52:54:00:12:34:56; RFC 4291, appendix A makes its interface identifier.

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import servers
-from wire import GUEST, HOST
+from wire import GUEST, HOST, MICROVM
 
 BUILD = servers.TOP / ".build" / "net-tools"
 MAC = "02:00:00:00:00:01"
@@ -164,7 +164,7 @@ def uni_says(command: str, image: Path) -> str:
              "env=LD_LIBRARY_PATH=/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"]
     (BUILD / "config").write_bytes(b"".join(pair.encode() + b"\0" for pair in pairs))
     done = subprocess.run(
-        ["qemu-system-x86_64", "-M", servers.MICROVM, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg", "-cpu", "max", "-m", "64M",
+        ["qemu-system-x86_64", "-M", MICROVM, "-global", "virtio-mmio.force-legacy=false", "-accel", "tcg", "-cpu", "max", "-m", "64M",
          "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio", "-device", "isa-debug-exit,iobase=0x501,iosize=2",
          "-kernel", servers.KERNEL, "-append", "console=ttyS0 root=/dev/vda rw quiet", "-fw_cfg", f"name=opt/uni/config,file={BUILD / 'config'}",
          "-drive", f"file={image},format=raw,if=none,id=d0,cache=unsafe,snapshot=on", "-device", "virtio-blk-device,drive=d0",

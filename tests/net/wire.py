@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "kernel"))
 
+from oracle.guest import MICROVM
 from oracle.tether import tether
 
 CLONE_NEWNET = 0x40000000
@@ -32,7 +33,7 @@ TUNSETIFF = 0x400454CA          # linux/if_tun.h
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 HOST, GUEST = "10.9.0.1", "10.9.0.2"
 QEMU_PORT, OUR_PORT = 7002, 7001
-__all__ = ["GUEST", "HOST", "Weather", "Wire", "enter_namespace", "tether"]
+__all__ = ["GUEST", "HOST", "MICROVM", "Weather", "Wire", "enter_namespace", "tether"]
 
 
 @dataclass
