@@ -239,6 +239,29 @@ def announced(line: wire.Wire) -> None:
             connect(address).close()
 
 
+def neighbors(line: wire.Wire) -> None:
+    """More neighbors than the guest's tables hold, each with a connection, in turn: all are answered."""
+    count = 300
+    sources = {"10.9.0.2": [f"10.9.{1 + number // 200}.{1 + number % 200}" for number in range(count)],
+               STATIC: [f"fd09:0:0:2::{number:x}:1" for number in range(1, count + 1)]}
+    batch = "".join(f"address {{}} {source}/{length} dev tap0{nodad}\n" for address, length, nodad in (("10.9.0.2", 16, ""), (STATIC, 64, " nodad"))
+                    for source in sources[address])
+    subprocess.run(["ip", "-batch", "-"], input=batch.replace("{}", "add"), text=True, check=True)
+    try:
+        with guest(line, "musl-gcc", f"[{STATIC}]:::64::eth0:off", "10.9.0.2::10.9.0.1:255.255.0.0::eth0:off"), contextlib.ExitStack() as stack:
+            connect(STATIC).close()
+            peers = [stack.enter_context(socket.create_connection((address, TCP), 20, (source, 0)))
+                     for address in sources for source in sources[address]]
+            for turn in range(3):
+                for number, peer in enumerate(peers):
+                    text = f"{turn}:{number:04}".encode()
+                    peer.sendall(text)
+                    assert peer.recv(100) == text
+    finally:
+        # The first of a subnet takes the others with it.
+        subprocess.run(["ip", "-force", "-batch", "-"], input=batch.replace("{}", "del"), text=True, check=False, stderr=subprocess.DEVNULL)
+
+
 def groups(line: wire.Wire) -> None:
     """Datagrams to multicast groups that the guest joined are answered; to others they are not."""
     with guest(line, "musl-gcc", f"[{STATIC}]:::64::eth0:off", "10.9.0.2::10.9.0.1:255.255.255.0::eth0:off"):
@@ -255,7 +278,7 @@ def groups(line: wire.Wire) -> None:
                 pass
 
 
-TESTS: dict[str, Callable[[wire.Wire], None]] = {"static": static, "advertised": advertised, "moved": moved, "announced": announced,
+TESTS: dict[str, Callable[[wire.Wire], None]] = {"static": static, "advertised": advertised, "moved": moved, "announced": announced, "neighbors": neighbors,
                                                  "groups": groups}
 
 

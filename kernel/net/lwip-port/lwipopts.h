@@ -34,7 +34,8 @@ void net_mem_free(void *p);
 #define LWIP_IPV6 1
 #define LWIP_ARP 1
 #define LWIP_ETHERNET 1
-#define ARP_TABLE_SIZE 64
+#define ARP_TABLE_SIZE 255                    // a network of 250 VMs that all speak to one
+#define LWIP_NETIF_HWADDRHINT 1               // a connection remembers its place in these tables
 #define ARP_QUEUEING 1
 #define ARP_QUEUE_LEN 16
 #define ETHARP_SUPPORT_STATIC_ENTRIES 1
@@ -58,8 +59,8 @@ void dns_setserver(u8 n, const void *addr);    // DHCP's answer; net/config.c
 #define LWIP_IPV6_NUM_ADDRESSES 4
 #define LWIP_ND6_QUEUEING 1
 #define LWIP_ND6_RDNSS_MAX_DNS_SERVERS 0
-#define LWIP_ND6_NUM_NEIGHBORS 32
-#define LWIP_ND6_NUM_DESTINATIONS 32
+#define LWIP_ND6_NUM_NEIGHBORS 100
+#define LWIP_ND6_NUM_DESTINATIONS 100
 #define IP_REASSEMBLY 1
 #define IP_FRAG 1
 #define IP_REASS_MAX_PBUFS 128
