@@ -12,6 +12,7 @@ version_added: 0.1.0
 description:
   - Brings a stack up as its file says, in the order of its dependencies, or takes it down.
   - What runs as it should is left alone; an edited service is replaced alone.
+  - In check mode an image that is not on the host is a warning, for a task before this one may be about to make it.
 extends_documentation_fragment:
   - uni.engine.common
   - uni.engine.common.attributes
@@ -146,7 +147,7 @@ def work(module: Any) -> dict[str, Any]:
         scale = {str(name): int(count) for name, count in params["scale"].items()}
         result = api.up(root, stack, check=check, services=params["services"], scale=scale,
                         remove_orphans=params["remove_orphans"], recreate=params["recreate"],
-                        timeout=params["timeout"])
+                        timeout=params["timeout"], early=True)
     for warning in result.warnings:
         module.warn(warning)
     return plan_result(result.plan, stack=result.name, services=result.services)

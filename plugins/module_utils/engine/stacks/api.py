@@ -45,9 +45,11 @@ class StackResult:
 
 def up(root: Root, stack: StackSpec, *, check: bool = False, services: Collection[str] = (),
        scale: Mapping[str, int] | None = None, remove_orphans: bool = False, recreate: str = "auto",
-       timeout: float | None = None, progress: Any = None) -> StackResult:
+       timeout: float | None = None, progress: Any = None, early: bool = False) -> StackResult:
     """Bring a stack up, or say what that would take. What runs as it should is left alone.
 
+    :param early: with ``check``: an image that is not here yet is a warning: a task before may be about to make it
+    :raises NotFoundError: code ``image.not_found``
     :raises UsageError: an unknown service is named
     :raises UniError: a service failed; what does not depend on it is up, and the next call goes on
     """
@@ -56,8 +58,9 @@ def up(root: Root, stack: StackSpec, *, check: bool = False, services: Collectio
             raise UsageError(f"the stack {stack.name} has no service {name!r}", code="stack.unknown_service",
                              hint=f"services: {', '.join(stack.services)}")
     if check:
-        planned = _plan(root, stack, services, scale, remove_orphans, recreate)
-        return StackResult(stack.name, planned.plan, _warnings(stack, planned))
+        absent = _absent_images(root, stack) if early else {}
+        planned = _plan(root, stack, services, scale, remove_orphans, recreate, absent)
+        return StackResult(stack.name, planned.plan, (*_warnings(stack, planned), *absent.values()))
     with _locked(root, stack.name):
         planned = _plan(root, stack, services, scale, remove_orphans, recreate)
         _sweep(root)
@@ -218,16 +221,33 @@ def _present(root: Root, name: str) -> list[Present]:
 
 
 def _plan(root: Root, stack: StackSpec, services: Collection[str], scale: Mapping[str, int] | None,
-          remove_orphans: bool, recreate: str) -> StackPlan:
+          remove_orphans: bool, recreate: str, absent: Collection[str] = ()) -> StackPlan:
     from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
 
-    wanted = {str(s.options["image"]) for s in stack.services.values()}
+    wanted = _image_names(stack) - set(absent)
     host = Host(
         {vm.name: vm for vm in _present(root, stack.name)},
         {image: str(images.resolve(root, image)["id"]) for image in sorted(wanted)},
         [v.name for v in volume_api().list_volumes(root)] if stack.volumes else (),
         _networks(root) if stack.networks else {}, _bridges())
     return plan_up(stack, host, services=services, scale=scale, remove_orphans=remove_orphans, recreate=recreate)
+
+
+def _image_names(stack: StackSpec) -> set[str]:
+    return {str(service.options["image"]) for service in stack.services.values()}
+
+
+def _absent_images(root: Root, stack: StackSpec) -> dict[str, str]:
+    """The images of a stack that are not on this host, each with what is to be said about it."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import images
+
+    absent = {}
+    for image in sorted(_image_names(stack)):
+        try:
+            images.resolve(root, image)
+        except NotFoundError as error:
+            absent[image] = f"{error}: this is what would be done with one that is made before"
+    return absent
 
 
 def _apply(root: Root, stack: StackSpec, planned: StackPlan, timeout: float | None, progress: Any) -> None:
