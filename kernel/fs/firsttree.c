@@ -90,7 +90,9 @@ static int make_file(struct path *p, struct inode **out)
 static int rewrite(struct inode *i, const void *data, size_t n)
 {
     struct setattr a = { .valid = ATTR_SIZE };
+    mutex_lock(&i->lock);
     i->ops->setattr(i, &a);
+    mutex_unlock(&i->lock);
     struct file *f = file_alloc(NULL, i, i->fops, O_RDWR);
     ssize_t w = f ? vfs_write(f, data, n, 0) : -ENOMEM;
     if (f)

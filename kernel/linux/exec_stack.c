@@ -79,11 +79,12 @@ static void fill_aux(struct aux *x, const struct elf_program *g, u64 vdso)
     } };
 }
 
-static void place_strings(struct aux *x, u64 random_at, u64 execfn_at, u64 platform_at)
+static void set_aux(struct aux *x, u64 key, u64 value)
 {
-    x->v[AUX_NR - 4][1] = random_at;
-    x->v[AUX_NR - 3][1] = execfn_at;
-    x->v[AUX_NR - 2][1] = platform_at;
+    u64 (*entry)[2] = x->v;
+    while ((*entry)[0] != key)
+        entry++;
+    (*entry)[1] = value;
 }
 
 static int measure(char **v, int n, size_t *total)
@@ -132,7 +133,9 @@ static void build(struct builder *b, struct process *p, const struct exec_args *
     w = put_strings(b, a->envp, a->envc, w);
     keep(&p->environ, &p->environ_len, b->buf + env_at, b->at - env_at);
     u64 execfn_at = put(b, a->path, strlen(a->path) + 1);
-    place_strings(x, random_at, execfn_at, platform_at);
+    set_aux(x, AT_RANDOM, random_at);
+    set_aux(x, AT_EXECFN, execfn_at);
+    set_aux(x, AT_PLATFORM, platform_at);
     memcpy(w, x, sizeof(*x));
     keep(&p->auxv, &p->auxv_len, x, sizeof(*x));
 }

@@ -2,6 +2,10 @@
 // System V IPC: ids, keys, permissions and /proc/sysvipc. sysvipc(7); where it is silent, Linux 6.1's behavior.
 #include "sysv.h"
 
+#include <linux/msg.h>
+#include <linux/sem.h>
+#include <linux/shm.h>
+
 #define CAP_IPC_OWNER_K 15
 #define CAP_SYS_ADMIN_K 21
 #define PLACE_BITS 15
@@ -166,11 +170,15 @@ static long change(const struct ipc_kind *k, int id, int cmd, const void *ds)
 
 long ipc_ctl(const struct ipc_kind *k, int id, int cmd, uptr arg)
 {
-    u64 ds[16];                     // holds any of the three
+    union {
+        struct msqid64_ds msg;
+        struct semid64_ds sem;
+        struct shmid64_ds shm;
+    } ds;
     long r;
     if (id < 0 || cmd < 0)
         return -EINVAL;
-    if (cmd == IPC_SET && copy_from_user(ds, arg, k->size))
+    if (cmd == IPC_SET && copy_from_user(&ds, arg, k->size))
         return -EFAULT;
     mutex_lock(&k->ids->lock);
     if (cmd == IPC_INFO || cmd == k->info) {
@@ -179,7 +187,7 @@ long ipc_ctl(const struct ipc_kind *k, int id, int cmd, uptr arg)
     } else if (cmd == IPC_STAT || cmd == k->stat || cmd == k->stat_any) {
         r = describe(k, id, cmd, arg);
     } else {
-        r = change(k, id, cmd, ds);
+        r = change(k, id, cmd, &ds);
     }
     k->unlock();
     return r;

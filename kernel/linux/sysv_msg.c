@@ -292,8 +292,10 @@ static void unlock(void) { mutex_unlock(&ids.lock); }
 
 long sys_msgctl(struct regs *r)
 {
-    static const struct ipc_kind queues = { &ids, MSG_STAT, MSG_STAT_ANY_K, MSG_INFO, sizeof(struct msqid64_ds),
-                                            limits, describe, set, remove, other, unlock };
+    static const struct ipc_kind queues = {
+        .ids = &ids, .stat = MSG_STAT, .stat_any = MSG_STAT_ANY_K, .info = MSG_INFO, .size = sizeof(struct msqid64_ds),
+        .limits = limits, .describe = describe, .set = set, .remove = remove, .other = other, .unlock = unlock,
+    };
     return ipc_ctl(&queues, (int)r->arg[0], (int)r->arg[1], r->arg[2]);
 }
 

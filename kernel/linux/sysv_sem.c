@@ -456,8 +456,10 @@ static void unlock(void) { mutex_unlock(&ids.lock); }
 
 long sys_semctl(struct regs *r)
 {
-    static const struct ipc_kind sets = { &ids, SEM_STAT, SEM_STAT_ANY, SEM_INFO, sizeof(struct semid64_ds),
-                                          limits, describe, set, remove, other, unlock };
+    static const struct ipc_kind sets = {
+        .ids = &ids, .stat = SEM_STAT, .stat_any = SEM_STAT_ANY, .info = SEM_INFO, .size = sizeof(struct semid64_ds),
+        .limits = limits, .describe = describe, .set = set, .remove = remove, .other = other, .unlock = unlock,
+    };
     int id = (int)r->arg[0], cmd = (int)r->arg[2];
     if (id < 0 || cmd < GETPID || cmd > SETALL)
         return ipc_ctl(&sets, id, cmd, r->arg[3]);

@@ -303,8 +303,10 @@ static void remove(struct ipc_perm_k *p)
 
 long sys_shmctl(struct regs *r)
 {
-    static const struct ipc_kind segments = { &ids, SHM_STAT, SHM_STAT_ANY, SHM_INFO, sizeof(struct shmid64_ds),
-                                              limits, describe, set, remove, other, shm_unlock };
+    static const struct ipc_kind segments = {
+        .ids = &ids, .stat = SHM_STAT, .stat_any = SHM_STAT_ANY, .info = SHM_INFO, .size = sizeof(struct shmid64_ds),
+        .limits = limits, .describe = describe, .set = set, .remove = remove, .other = other, .unlock = shm_unlock,
+    };
     return ipc_ctl(&segments, (int)r->arg[0], (int)r->arg[1], r->arg[2]);
 }
 

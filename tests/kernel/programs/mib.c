@@ -84,18 +84,24 @@ static void lines_of(const char *path, const char *start)
         }
 }
 
-int main(void)
+static void constants(void)
 {
-    long before[NAMES];
-    int l = socket(AF_INET, SOCK_STREAM, 0), c[3], s[3], one = 1, small = 2304;
-    struct sockaddr_in a = here(l), b;
-    char buffer[2048] = "";
+    long v[NAMES];
 
-    take(before);
+    take(v);
     for (int i = 0; i < CONSTANTS; i++)
-        SAY("%s %ld", names[i], before[i]);
+        SAY("%s %ld", names[i], v[i]);
     MUST(read_whole("/proc/net/snmp", text, sizeof text));
     V(number("Ip:Forwarding") > 0);     // 1 or 2, as the host has it
+}
+
+static void connections(void)
+{
+    long before[NAMES];
+    int l = socket(AF_INET, SOCK_STREAM, 0), c[3], s[3], refused = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in a = here(l), nobody = here(refused);
+
+    take(before);
     MUST(listen(l, 5));
     for (int i = 0; i < 3; i++) {
         MUST(c[i] = socket(AF_INET, SOCK_STREAM, 0));
@@ -111,43 +117,53 @@ int main(void)
         close(s[i]);
     }
     told("and their ends", before);
-
-    MUST(c[0] = socket(AF_INET, SOCK_STREAM, 0));
-    b = here(c[0]);
-    close(c[0]);
+    close(refused);
     take(before);
-    MUST(c[0] = socket(AF_INET, SOCK_STREAM, 0));
-    T(connect(c[0], (void *)&b, sizeof b));
+    MUST(refused = socket(AF_INET, SOCK_STREAM, 0));
+    T(connect(refused, (void *)&nobody, sizeof nobody));
     told("a refusal", before);
-    close(c[0]);
+    close(refused);
+    close(l);
+}
 
-    MUST(s[0] = socket(AF_INET, SOCK_DGRAM, 0));
-    MUST(c[0] = socket(AF_INET, SOCK_DGRAM, 0));
-    b = here(s[0]);
+static void datagrams(void)
+{
+    long before[NAMES], now[NAMES];
+    int from = socket(AF_INET, SOCK_DGRAM, 0), to = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in a = here(to);
+    char buffer[1000] = "";
+
     lines_of("/proc/net/sockstat", "UDP");
     lines_of("/proc/net/sockstat", "RAW");
     lines_of("/proc/net/sockstat6", "");
     take(before);
     for (int i = 0; i < 4; i++) {
-        MUST(sendto(c[0], buffer, 100, 0, (void *)&b, sizeof b));
-        MUST(recv(s[0], buffer, sizeof buffer, 0));
+        MUST(sendto(from, buffer, 100, 0, (void *)&a, sizeof a));
+        MUST(recv(to, buffer, sizeof buffer, 0));
     }
     told("four datagrams", before);
-    close(s[0]);
-    MUST(sendto(c[0], buffer, 100, 0, (void *)&b, sizeof b));
+    close(to);
+    MUST(sendto(from, buffer, 100, 0, (void *)&a, sizeof a));
     nap(20);
     told("and one for nobody", before);
 
-    MUST(s[0] = socket(AF_INET, SOCK_DGRAM, 0));
-    setsockopt(s[0], SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(s[0], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    b = here(s[0]);
+    MUST(to = socket(AF_INET, SOCK_DGRAM, 0));
+    set(to, SOL_SOCKET, SO_RCVBUF, 2304);
+    a = here(to);
     take(before);
     for (int i = 0; i < 50; i++)
-        MUST(sendto(c[0], buffer, 1000, 0, (void *)&b, sizeof b));
-    long now[NAMES];
+        MUST(sendto(from, buffer, sizeof buffer, 0, (void *)&a, sizeof a));
     take(now);
     V(change("Udp:RcvbufErrors", before, now) > 20);
     V(change("Udp:InErrors", before, now) == change("Udp:RcvbufErrors", before, now));
+    close(to);
+    close(from);
+}
+
+int main(void)
+{
+    constants();
+    connections();
+    datagrams();
     return 0;
 }
