@@ -144,6 +144,7 @@ void boot_main(u64 start_info, u64 tsc)
     const struct start_info *si = (const void *)(KERNEL_BASE + start_info);
     boot_config.boot_tsc = tsc;
     boot_config.tty = true;
+    cpu_init();             // first: an emulator translates anew what has run with other control registers, and faults have a handler
     serial_init();
     if (start_info >= LOW_LIMIT || si->magic != START_MAGIC)
         panic("not started by the PVH protocol");
@@ -162,7 +163,6 @@ void boot_main(u64 start_info, u64 tsc)
     donate(boot_guard, boot_stack);
     if (low_ram.start < low_ram.end)        // the loader's tables, of which nothing is needed any more
         page_donate(low_ram.start, low_ram.end);
-    cpu_init();
     set_canary();
     irq_init();
     time_start();
