@@ -182,6 +182,15 @@ static const char *do_trace(const struct json_field *f, int n)
     return NULL;
 }
 
+static const char *do_time(const struct json_field *f, int n)
+{
+    const struct json_field *ns = json_find(f, n, "ns", JSON_INT);
+    if (!ns || ns->num < 0)
+        return "ns must not be negative";
+    clock_host_says((u64)ns->num);
+    return NULL;
+}
+
 static void command(const char *line, size_t len)
 {
     static struct json_field f[8];      // this thread's alone
@@ -202,6 +211,8 @@ static void command(const char *line, size_t len)
         answer(id, do_eof(f, n));
     } else if (!strcmp(cmd->str, "trace")) {
         answer(id, do_trace(f, n));
+    } else if (!strcmp(cmd->str, "time")) {
+        answer(id, do_time(f, n));
     } else if (!strcmp(cmd->str, "sync")) {
         vfs_sync_all();
         answer(id, NULL);

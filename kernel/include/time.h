@@ -47,6 +47,7 @@ u64 clock_tsc_to_ns(u64 tsc);
 void clock_set_rate(u64 mult);      // dev/rtc.c: correction of the rate, without a jump
 u64 clock_rate(void);
 void clock_adjust_real(u64 offset); // dev/rtc.c: wall clock minus monotonic clock
+void clock_host_says(u64 real_ns);  // the wall clock, after the host held the machine up (linux/time.c)
 bool clock_was_set(void);           // the program has set the wall clock: it is its own from then on
 
 static inline u64 timespec_ns(const struct timespec_k *t) { return (u64)t->sec * NSEC_PER_SEC + (u64)t->nsec; }

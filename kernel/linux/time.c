@@ -125,14 +125,27 @@ long sys_clock_getres(struct regs *r)
     return timespec_to_user(r->arg[1], coarse ? 4000000 : 1);
 }
 
+static void real_was_set(void)
+{
+    timerfds_clock_set();
+    itimers_clock_set();
+    wall_sleepers_clock_set();
+}
+
+void clock_host_says(u64 real_ns)
+{
+    if (clock_was_set())
+        return;
+    clock_adjust_real(real_ns - clock_mono_ns());
+    real_was_set();
+}
+
 static long set_real(u64 ns)
 {
     if (!capable(CAP_SYS_TIME_K))
         return -EPERM;
     clock_set_real_ns(ns);
-    timerfds_clock_set();
-    itimers_clock_set();
-    wall_sleepers_clock_set();
+    real_was_set();
     return 0;
 }
 

@@ -24,9 +24,17 @@ TICKS = r"""
 #include <stdio.h>
 #include <time.h>
 static void note(int signo) { printf("signal %d\n", signo); fflush(stdout); }
+static void clocks(int signo)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    printf("clock %ld.%09ld\n", now.tv_sec, now.tv_nsec);
+    fflush(stdout);
+}
 int main(void)
 {
     signal(SIGHUP, note);
+    signal(SIGUSR1, clocks);
     for (int tick = 0;; tick++) {
         struct timespec wait = { .tv_nsec = 50000000 };
         printf("tick %d\n", tick);

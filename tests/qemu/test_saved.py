@@ -158,6 +158,30 @@ def test_killed_at_every_step(host: Host, ticks: Path, what: str) -> None:
     assert shown(host, "web").count("tick 0\n") == 1, "it never began again"
 
 
+def clock_is_right(host: Host) -> None:
+    """The guest's wall clock lies between the host's before and after the question; a hundredth is for rates that differ."""
+    count = shown(host, "web").count("clock")
+    before = time.time()
+    api.kill(host.root, "web", signal=10)
+    deadline = time.monotonic() + 60
+    while len(found := re.findall(r"^clock (\S+)\n", shown(host, "web"), re.M)) == count:
+        assert time.monotonic() < deadline, "no answer"
+        time.sleep(0.01)
+    assert before - 0.01 <= float(found[-1]) <= time.time() + 0.01
+
+
+def test_the_wall_clock_does_not_stand_still(host: Host, ticks: Path) -> None:
+    api.ensure(host.root, counting(ticks, "web"), "healthy", timeout=60)
+    api.pause(host.root, "web")
+    time.sleep(1.5)
+    api.unpause(host.root, "web")
+    clock_is_right(host)
+    save(host)
+    time.sleep(1.5)
+    api.ensure(host.root, VmSpec.parse("web"), "started")
+    clock_is_right(host)
+
+
 def moves_on(host: Host) -> None:
     """The guest counts on, and leaves no number out."""
     mark = shown(host, "web").count("tick")

@@ -7,11 +7,13 @@ line: ``inode`` and ``size`` of the log at the moment from which the stream goes
 ``wait`` (``event``: exit, final, running, ready, healthy): answers when it happened.
 ``stop`` (``signo``, ``grace`` seconds): answers ``{"ok": true, "exit": {...}}`` when the VM is down.
 ``command`` (``cmd``: an object for the control port): the guest's answer.
-``note`` (``status``: running or paused): the state that a monitor command has made.
+``note`` (``status``: running or paused): the state that a monitor command has made. One that goes on is told the time.
 ``reload``: read the launch records again (restart policy, log, health, facts).
 """
 
 from __future__ import annotations
+
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,8 +80,12 @@ def _command(vm: Vm, client: Client, request: dict[str, Any]) -> None:
 def _note(vm: Vm, client: Client, request: dict[str, Any]) -> None:
     if request["status"] not in ("running", "paused"):
         raise ValueError(request["status"])
-    vm.record(status=f'"{request["status"]}"')
-    vm.event("pause" if request["status"] == "paused" else "unpause")
+    status = f'"{request["status"]}"'
+    if vm.fields.get("status") != status:
+        vm.record(status=status)
+        vm.event("pause" if request["status"] == "paused" else "unpause")
+    if request["status"] == "running":
+        vm.control.command({"cmd": "time", "ns": time.time_ns()})
     vm.later(lambda: client.reply({"ok": True}))
 
 

@@ -154,6 +154,7 @@ def start_saved(root: Root, vm: Vm, *, timeout: float = BOOT_SECONDS) -> None:
         return
     start(root, [vm], timeout=timeout, incoming=saved.incoming(root, vm))
     saved.resume(vm)
+    keepers.ask(vm.directory, {"op": "note", "status": "running"}, timeout=10)
 
 
 def _check_start(root: Root, vm: Vm, result: dict[str, Any] | None, timeout: float) -> None:
