@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import select
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -168,9 +170,10 @@ def test_trace_of_a_running_vm(rounds: Host, tmp_path: Path) -> None:
 class Terminal:
     """A command in a terminal of its own."""
 
-    def __init__(self, *words: object) -> None:
+    def __init__(self, *words: object, rows: int = 24) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
             os.execv(sys.executable, [sys.executable, *map(str, words)])
         self.seen = b""
 
@@ -226,15 +229,16 @@ def test_attach_and_detach_keys(host: Host) -> None:
     assert not terminal.seen.endswith(b"\x11") and api.list_vms(host.root)[0]["status"] == "running"
 
 
-def test_gdb_in_a_terminal_asks_nothing(rounds: Host) -> None:
-    """What is typed first is a command, not the answer to a question."""
+def test_gdb_in_a_terminal_asks_nothing(rounds: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is typed first is a command, not the answer to a question; also where the terminal is small."""
     run(rounds)
-    terminal = Terminal(UNI, "--root", rounds.root.path, "debug", "--run", "web")
+    monkeypatch.setenv("DEBUGINFOD_URLS", "http://127.0.0.1:9")
+    terminal = Terminal(UNI, "--root", rounds.root.path, "debug", "--run", "web", rows=4)
     terminal.type(b"print 6 * 7\n")
     terminal.until(b"$1 = 42")
-    terminal.type(b"set confirm off\nquit\n")
+    terminal.type(b"set confirm off\nset pagination off\nquit\n")
     assert terminal.end() == 0
-    assert b"(y or n)" not in terminal.seen and b"program.elf" in terminal.seen, terminal.seen
+    assert b"(y or " not in terminal.seen and b"without paging" not in terminal.seen and b"program.elf" in terminal.seen, terminal.seen
 
 
 @pytest.mark.parametrize("options", [("-i", "-t"), ("-t",)])

@@ -51,7 +51,11 @@ def suspend(args: argparse.Namespace, ui: Ui) -> int:
 
 
 def _run_gdb(argv: list[str]) -> int:
-    """gdb in the foreground; its exit status."""
+    """gdb in the foreground; its exit status.
+
+    What is typed first is a command to it: what it says until then fills no page, and it asks for no index of symbols.
+    """
+    import os
     import shutil
     import subprocess
 
@@ -60,4 +64,6 @@ def _run_gdb(argv: list[str]) -> int:
     if shutil.which("gdb") is None:
         raise HostError("gdb is not installed", code="host.tool",
                         hint="apt install gdb, or run the role uni.engine.host with host_debugger")
-    return subprocess.run(argv, check=False).returncode
+    words = [argv[0], "-q", "-iex", "set pagination off", *argv[1:], "-ex", "set pagination on"]
+    environment = {name: value for name, value in os.environ.items() if name != "DEBUGINFOD_URLS"}
+    return subprocess.run(words, check=False, env=environment).returncode
