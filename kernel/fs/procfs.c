@@ -290,6 +290,8 @@ static ssize_t number_store(struct pnode *node, char *text, size_t n)
     while (end && (text[end - 1] == '\n' || text[end - 1] == ' ' || !text[end - 1]))
         end--;
     text[end] = 0;
+    if (!n)
+        return 0;
     if (!parse_u64(text, 10, &v) || v < node->least || v > node->most)
         return -EINVAL;
     *node->value = (u32)v;

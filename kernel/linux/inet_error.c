@@ -30,7 +30,7 @@ static void path_mtu(struct tcp_sock *t, const struct icmp_report *r)
     u32 mtu = MAX(r->info, v4 ? LEAST_MTU4 : LEAST_MTU6);
     if (!r->info)
         return;
-    recovery_shorten(pcb, mtu - (v4 ? 40 : 60) - (pcb->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0));
+    recovery_shorten(pcb, mtu - (v4 ? 40 : 60) - stamps_len(pcb));
     t->real_mss = (u16)tcp_wire_mss(pcb);
 }
 

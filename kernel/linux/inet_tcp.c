@@ -13,6 +13,7 @@
 #include "time.h"
 
 #include "../net/net_priv.h"
+#include "../net/recovery.h"
 #include "inet_tcp.h"
 
 static const struct socket_ops tcp_ops;
@@ -203,11 +204,10 @@ static void on_error(void *arg, err_t err)
 // told to cut by the interface's size.
 void tcp_offload(struct tcp_sock *t, struct tcp_pcb *pcb)
 {
-    u32 stamps = pcb->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0;
     t->real_mss = pcb->mss;
     struct netif *n = IP_IS_V4_VAL(pcb->remote_ip) ? ip_route(&pcb->local_ip, &pcb->remote_ip) : NULL;
     struct netdev *d = n ? netdev_of(n) : NULL;
-    if (d && d->tso && pcb->mss + stamps == d->mtu - 40u && !inet_is_ours(&pcb->remote_ip)) {
+    if (d && d->tso && pcb->mss + stamps_len(pcb) == d->mtu - 40u && !inet_is_ours(&pcb->remote_ip)) {
         pcb->net.wire_mss = pcb->mss;
         pcb->mss = (u16_t)(pcb->mss * OFFLOAD_SEGMENTS);
         // The first segment must fit the window, or it would never leave; about ten real ones: RFC 6928.

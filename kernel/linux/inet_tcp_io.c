@@ -11,6 +11,7 @@
 #include "lib.h"
 #include "time.h"
 
+#include "../net/recovery.h"
 #include "inet_tcp.h"
 
 #define CHUNK 16384u                          // copied from the program at a time
@@ -72,8 +73,6 @@ static u32 segment_size(const struct tcp_pcb *pcb)
 {
     return MIN((u32)pcb->mss, pcb->snd_wnd_max / 2);
 }
-
-static u16 stamps_len(const struct tcp_pcb *pcb) { return pcb->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0; }
 
 // Appends a whole segment that is built already, as tcp_write() would, but without its copy. `p` begins with room for the options and
 // has room for the header before that.

@@ -9,6 +9,7 @@
 #include "lib.h"
 #include "time.h"
 
+#include "../net/recovery.h"
 #include "inet_tcp.h"
 
 enum {
@@ -249,7 +250,7 @@ static void fill_info(const struct tcp_sock *t, struct info *i)
     i->snd_mss = i->rcv_mss = i->advmss = mss;
     for (const struct tcp_seg *s = p->unacked; s; s = s->next)
         i->unacked++;
-    i->pmtu = mss + (IP_IS_V4_VAL(p->remote_ip) ? 40 : 60) + (p->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0);
+    i->pmtu = mss + (IP_IS_V4_VAL(p->remote_ip) ? 40 : 60) + stamps_len(p);
     i->ca_state = p->flags & TF_RTO ? 4 : p->flags & TF_INFR ? 3 : p->net.sacked ? 1 : 0;     // Loss, Recovery, Disorder, Open
     i->sacked = p->net.nr_sacked;
     i->total_retrans = p->net.total_again;

@@ -35,6 +35,8 @@ static inline void stamps_remember(struct tcp_pcb *pcb, u32 value, u32 seq, u32 
     if (gone <= len && (i32)(value - pcb->ts_recent) >= 0)
         pcb->ts_recent = value;
 }
+// What they take of each segment.
+static inline u16 stamps_len(const struct tcp_pcb *pcb) { return pcb->flags & TF_TIMESTAMP ? LWIP_TCP_OPT_LEN_TS_OUT : 0; }
 bool stamps_input(struct tcp_pcb *pcb, const struct tcp_hdr *h, const u8 *options, u32 len, u32 data);
 void stamps_measure(struct tcp_pcb *pcb);
 

@@ -50,8 +50,7 @@ u32 net_tcp_start(struct tcp_pcb *pcb)
 // Both sides sent them with their SYNs: each segment has room for so much less.
 void net_tcp_agreed(struct tcp_pcb *pcb)
 {
-    if (pcb->flags & TF_TIMESTAMP)
-        pcb->mss = (u16_t)(pcb->mss - LWIP_TCP_OPT_LEN_TS_OUT);
+    pcb->mss = (u16_t)(pcb->mss - stamps_len(pcb));
 }
 
 // Of each segment with options but those of listeners. False: it is an old duplicate (section 5.3, R1), and acknowledged if it must be.

@@ -271,6 +271,7 @@ static void settings(void)
     setting("msg_max", "7\n");
     setting("msg_default", "20");
     setting("msg_default", "0");
+    setting("msg_default", "");
     setting("msg_default", "70000");
     setting("msgsize_default", "127");
     setting("msgsize_default", "512");
