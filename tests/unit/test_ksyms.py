@@ -31,4 +31,4 @@ def test_pairs_come_out_as_they_went_in() -> None:
     names = [list(name.encode()) for name in ("sys_read", "sys_write", "sys_readv")]
     pairs = KSYMS["compress"](names)
     assert [b"".join(KSYMS["expand"](byte, pairs) for byte in name) for name in names] == [b"sys_read", b"sys_write", b"sys_readv"]
-    assert sum(map(len, names)) < len("sys_read" "sys_write" "sys_readv")
+    assert sum(map(len, names)) < len("sys_readsys_writesys_readv")
