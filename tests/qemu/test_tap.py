@@ -32,6 +32,10 @@ def test_own_interface(net: Host, disk: Path) -> None:
         api.run(net.root, server(disk, "web", networks=[options], health_check={"test": "log:listening"}))
         api.wait_for(net.root, "web", "healthy", timeout=60)
         assert ask("10.77.0.2", 80) == "hello 10.77.0.1"
+        for interface, why in (("mine0", "is in use"), ("lo", "is not a TAP")):
+            with pytest.raises(UniError, match=f"interface {interface} {why}"):
+                api.run(net.root, server(disk, "other", networks=[{"name": f"tap:{interface}", "ip": "10.77.0.3/24"}]))
+            api.remove(net.root, "other")
         api.remove(net.root, "web", force=True)
         assert "mine0" in subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
         for network, code in (({"name": "tap:mine1", "ip": "10.77.0.2/24"}, "network.tap"),

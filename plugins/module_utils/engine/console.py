@@ -63,7 +63,10 @@ def parse_since(text: str | float | None, now: float | None = None) -> float:
         return parse_stamp(text)
     from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
 
-    return (time.time() if now is None else now) - parse_duration(text, what="since")
+    try:
+        return (time.time() if now is None else now) - parse_duration(text, what="since")
+    except UsageError as error:
+        raise UsageError(error.message, code=error.code, hint="use 10m, 1h30m or 2026-01-31T12:00:00Z") from None
 
 
 def parse_line(record: bytes) -> Line | None:

@@ -56,6 +56,9 @@ def test_ps_filters_and_formats(root, uni):
     assert names("label=all", "label=tier=two") == ["two"]          # of labels all
     assert names("exited=1") == ["two"] and names("exited=0") == ["one"]
     assert uni("ps", "-a", "--format", r"{{.Names}}\t{{ .Image }}", "--filter", "name=one")[1] == "one\tone:latest\n"
+    lines = uni("ps", "-a", "--format", "json", "--filter", "name=one")[1].splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["one"]
+    assert uni("logs", "one", "--tail", "-1")[0] == 2
     status, out, err = uni("ps", "-a", "--format", "{nothing}")
     assert (status, out) == (2, "") and "{nothing}" in err and "fields:" in err
     assert uni("ps", "-a", "--filter", "color=red")[0] == 2

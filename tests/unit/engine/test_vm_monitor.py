@@ -171,6 +171,9 @@ def test_since(tmp_path: Path) -> None:
                                            b"2026-01-01T00:01:00.500000Z stdout F new\n")
     assert [line.text for line in console.read(tmp_path, since="2026-01-01T00:00:30Z")] == [b"new"]
     assert console.parse_since("10m", now=1000) == 400 and console.parse_since(None) == 0
+    with pytest.raises(UsageError) as caught:
+        console.parse_since("yesterday")
+    assert "2026-01-31T" in caught.value.hint and "expected" not in caught.value.message
     with pytest.raises(UsageError):
         console.parse_since("2026-99-01T00:00:00Z")
 

@@ -19,7 +19,7 @@ OPTIONS = (
     Option(("-q", "--quiet"), help="ids only"),
     Option(("--filter",), "KEY=VALUE", repeats=True,
            help="only VMs whose name, status, image, label, health, exited or id is this (repeats)"),
-    Option(("--format",), "TEXT", help="one line a VM, such as '{name} {status}' or '{{.Name}}'"),
+    Option(("--format",), "TEXT", help="one line a VM, such as '{name} {status}' or '{{.Name}}'; or json"),
     Option(("--no-trunc",), help="with the image's whole digest and when it was made"),
 )
 
@@ -35,6 +35,11 @@ def ps(args: Namespace, ui: Ui) -> int:
         ui.emit([vm["id"] for vm in vms], lambda: put("\n".join(vm["id"] for vm in vms)) if vms else None)
         return 0
     now = time.time()
+    if args.format == "json":  # as docker has it: one object a line
+        import json
+
+        ui.emit(vms, lambda: put("\n".join(json.dumps(vm) for vm in vms)) if vms else None)
+        return 0
     if args.format is not None:
         lines = [_formatted(args.format, vm, now) for vm in vms]
         ui.emit(vms, lambda: put("\n".join(lines)) if lines else None)

@@ -367,6 +367,8 @@ def logs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def logs(args: argparse.Namespace, ui: Ui) -> int:
     """Print a VM's console."""
+    if args.tail is not None and args.tail < 0:
+        raise UsageError(f"--tail {args.tail} is not a number of lines", code="cli.usage", hint="without it, all lines")
     lines = api.logs(ui.root, args.vm, tail=args.tail, since=args.since, follow=args.follow)
     if ui.format != "table":
         data = [{"time": line.stamp, "text": line.text.decode("utf-8", "replace")} for line in lines]

@@ -6,6 +6,7 @@ Kernel interface: Documentation/networking/tuntap.rst, <linux/if_tun.h>, <linux/
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -16,6 +17,8 @@ TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCSIFMTU, SIOCGIFINDEX, SIOCBRADDIF = 0x8913, 0x8914, 0x8922, 0x8933, 0x89A2
 IFF_UP = 1
+REFUSED = {errno.EBUSY: "is in use by another program or VM", errno.EPERM: "belongs to another user",
+           errno.EINVAL: "is not a TAP interface with one queue"}
 
 
 def _request(name: str, value: bytes) -> bytes:
@@ -31,7 +34,10 @@ def open_tap(text: str) -> int:
     interface, bridge, isolated, mtu = text.split(":")
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        fcntl.ioctl(tun, TUNSETIFF, _request(interface, struct.pack("H", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)))
+        try:
+            fcntl.ioctl(tun, TUNSETIFF, _request(interface, struct.pack("H", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)))
+        except OSError as error:
+            raise ValueError(f"the interface {interface} {REFUSED.get(error.errno or 0, error)}") from error
         if bridge:
             _join(interface, bridge, isolated == "1", int(mtu or 0))
     except BaseException:
