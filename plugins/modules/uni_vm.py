@@ -138,11 +138,38 @@ options:
     elements: str
   secrets:
     description:
-      - Files that only the guest sees - dictionaries with C(name) (below C(/run/secrets)) or C(path), C(content) or
-        C(src) (a file on the managed host), and C(mode), C(uid), C(gid).
+      - Files that only the guest sees.
       - A difference shows that a secret changed, never what it is.
     type: list
     elements: dict
+    suboptions:
+      name:
+        description: The name of the file below C(/run/secrets).
+        type: str
+      path:
+        description: Its path, where it shall lie elsewhere.
+        type: path
+      content:
+        description: What is in it. This, O(secrets[].content_b64) or O(secrets[].src) is needed.
+        type: str
+      content_b64:
+        description: What is in it, in base64, for content that is not text.
+        type: str
+      src:
+        description: A file on the managed host that holds it.
+        type: path
+      mode:
+        description: Its mode in octal digits, in quotes.
+        type: raw
+        default: "0400"
+      uid:
+        description: The user that owns it in the guest.
+        type: int
+        default: 0
+      gid:
+        description: The group that owns it in the guest.
+        type: int
+        default: 0
   read_only:
     description: Whether the root file system is mounted read-only.
     type: bool
@@ -361,7 +388,13 @@ TYPES: dict[str, dict[str, Any]] = {
     **{name: {"type": "bool"} for name in ("read_only", "tty", "trace", "auto_remove", "rng", "debug")},
     **{name: {"type": "int"} for name in ("cpus", "log_max_files", "disk_iops", "disk_read_iops", "disk_write_iops")},
     "networks": {"type": "list", "elements": "raw"},
-    "secrets": {"type": "list", "elements": "dict", "no_log": True},
+    # What is in them is not logged. no_log for all of it would put stars for each "0" of an owner in every result.
+    "secrets": {"type": "list", "elements": "dict", "no_log": False, "options": {
+        **{name: {"type": "str", "no_log": True} for name in ("content", "content_b64")},
+        **{name: {"type": "int", "default": 0} for name in ("uid", "gid")},
+        "name": {"type": "str"}, "path": {"type": "path"}, "src": {"type": "path"},
+        "mode": {"type": "raw", "default": "0400"},
+    }},
     "health_check": {"type": "raw"},
     **{name: {"type": "str"} for name in ("workdir", "cpu_pin")},
     "guest": {"type": "str", "choices": ["uni"]},
@@ -384,6 +417,9 @@ def work(module: Any) -> dict[str, Any]:
     options = {name: params[name] for name in FIELDS}
     if params["env_file"]:
         options["env"] = {**environment(params["env_file"]), **(params["env"] or {})}
+    if params["secrets"]:
+        options["secrets"] = [{key: value for key, value in entry.items() if value is not None}
+                              for entry in params["secrets"]]
     spec = VmSpec.parse(params["name"], options)
     keywords = {"recreate": params["recreate"], "comparisons": params["comparisons"]}
     try:

@@ -114,3 +114,10 @@ def test_a_restart_names_the_field_that_forces_it() -> None:
     plan = plan_vm(spec, Observed("0a", "running", {"image": "a"}), Wanted("started"))
     assert "memory" in plan.actions[0].summary and "memory" in plan.actions[1].summary
     assert "memory: 134217728" in plan.diff()["before"] and "memory: 1073741824" in plan.diff()["after"]
+    assert "restart: memory cannot change while it runs" in plan.diff()["after"]
+    live = plan_vm(VmSpec.parse("web", {"labels": {"a": "b"}}), Observed("0a", "running", {"image": "a"}), Wanted("started"))
+    assert "cannot change" not in live.diff()["after"]
+    saved = plan_vm(spec, Observed("0a", "saved", {"image": "a"}), Wanted("present"))
+    assert "saved memory: given up for memory" in saved.diff()["after"]
+    image = plan_vm(VmSpec.parse("web", {"image": "b"}), Observed("0a", "running", {"image": "a"}), Wanted("started"))
+    assert "re-creation: image cannot change otherwise" in image.diff()["after"]

@@ -65,15 +65,18 @@ def plan_vm(spec: VmSpec, observed: Observed | None, wanted: Wanted) -> Plan:
     later = [name for name in tracker.names if FIELDS[name].change != LIVE]
     if tracker:
         forcing = f"; a restart for {', '.join(later)}" if later and status in UP else ""
+        after = dict(tracker.after)
         if later and status == "saved":
             forcing = f"; its saved memory is given up for {', '.join(later)}"
+            after["saved memory"] = f"given up for {', '.join(later)}"
         actions.append(Action("update", target, f"change {', '.join(tracker.names)}{forcing}",
-                              tracker.before, tracker.after, live=not later or status not in UP))
+                              tracker.before, after, live=not later or status not in UP))
     needs_restart = bool(later or (set(observed.pending) - set(live)))
     if needs_restart and status in UP and wanted.state in ("started", "healthy", "restarted"):
         why = ", ".join(later or observed.pending)
-        actions.append(Action("restart", target, f"restart: {why} cannot change while it runs", {"status": status},
-                              {"status": "running"}))
+        reason = f"{why} cannot change while it runs"
+        actions.append(Action("restart", target, f"restart: {reason}", {"status": status},
+                              {"status": "running", "restart": reason}))
         status = "running"
         if wanted.state == "restarted":
             return Plan(tuple(actions))
@@ -157,7 +160,8 @@ def _recreate(target: str, spec: VmSpec, observed: Observed, wanted: Wanted, tra
         raise ConflictError(f"VM {spec.name} would have to be re-created: {reason}", code="vm.recreate_never",
                             hint="allow it with recreate: auto; its instance disk is lost, volumes stay")
     return Action("recreate", target, f"re-create VM {spec.name}: {reason}",
-                  {"status": observed.status, **tracker.before}, {"status": "created", **tracker.after})
+                  {"status": observed.status, **tracker.before},
+                  {"status": "created", **tracker.after, "re-creation": f"{reason}; its instance disk is lost"})
 
 
 def _absent(target: str, observed: Observed | None) -> Plan:

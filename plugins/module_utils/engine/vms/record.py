@@ -153,7 +153,9 @@ def read(directory: Path) -> Vm:
     try:
         record = read_json(path)
     except UniError as error:
-        raise (UniError(error.message, code=error.code, hint=hint) if error.code == "record.corrupt" else error) from None
+        if error.code != "record.corrupt":
+            raise
+        raise UniError(error.message, code=error.code, hint=hint) from None
     if record is None:  # removed meanwhile
         raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
     damage = _damage(record)
