@@ -189,7 +189,10 @@ options:
   health_check:
     description:
       - How to know that the program answers - V(tcp:PORT), V(http:PORT:/path), V(log:PATTERN), V(ready), V(none), or a
-        dictionary with C(test), C(interval), C(timeout), C(retries), C(start_period) and more.
+        dictionary with that as C(test), and with C(interval) (by default V(10s)), C(timeout) (V(5s)),
+        C(retries) (V(3)), C(start_period) (V(30s)) and C(on_failure) (V(none), V(restart) or V(kill)).
+      - Of an HTTP answer, C(statuses) are the status codes that count as healthy (by default V(200-399)), C(body) is a
+        text that must be in it, and C(host) is what the request says in C(Host).
     type: raw
   stop_signal:
     description: The signal that asks the program to end, by default the image's or C(SIGTERM).
@@ -286,7 +289,8 @@ options:
     description:
       - What to wait for when this task starts the VM - that it runs, that its program has begun (V(ready)), or that
         it has ended (V(exited)).
-      - With V(exited), a program that ended with a failing status fails the task.
+      - With V(exited), a program that ended with a failing status fails the task, and O(auto_remove) removes the VM
+        once its console and status have been read.
     type: str
     aliases: [wait_for]
     choices: [running, ready, exited]
@@ -373,7 +377,11 @@ from ansible_collections.uni.engine.plugins.module_utils.ansible_glue import (
     root_of,
     run_module,
 )
-from ansible_collections.uni.engine.plugins.module_utils.engine.errors import GuestError, NotFoundError
+from ansible_collections.uni.engine.plugins.module_utils.engine.errors import (
+    DeadlineError,
+    GuestError,
+    NotFoundError,
+)
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import parse_duration
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import ensure
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import FIELDS
@@ -422,6 +430,10 @@ def work(module: Any) -> dict[str, Any]:
                               for entry in params["secrets"]]
     spec = VmSpec.parse(params["name"], options)
     keywords = {"recreate": params["recreate"], "comparisons": params["comparisons"]}
+    if params["wait"] == "exited" and not module.check_mode and removes_itself(root, spec):
+        plan = bring(root, spec, params["state"], params["pull"], check=True, timeout=timeout, **keywords).plan
+        if any(action.kind in STARTING for action in plan.actions):
+            return plan_result(plan, **run_and_remove(module, root, options, {"timeout": timeout, **keywords}))
     try:
         result = bring(root, spec, params["state"], params["pull"], check=module.check_mode, timeout=timeout,
                        **keywords)
@@ -436,6 +448,34 @@ def work(module: Any) -> dict[str, Any]:
     if started and not module.check_mode and params["wait"] != "running":
         values = wait(module, root, timeout)
     return plan_result(result.plan, **values)
+
+
+def removes_itself(root: Any, spec: VmSpec) -> bool:
+    """Whether the VM is removed when its program ends, as the task or, where it does not say, the VM has it."""
+    if "auto_remove" in spec.values:
+        return bool(spec.values["auto_remove"])
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import record
+
+    vm = record.find_name(root, spec.name)
+    return vm is not None and bool(vm.values.get("auto_remove"))
+
+
+def run_and_remove(module: Any, root: Any, options: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
+    """Run to its end a VM that removes itself: it is removed here, once its console and status have been read."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
+
+    name, state, pull = module.params["name"], module.params["state"], module.params["pull"]
+    bring(root, VmSpec.parse(name, {**options, "auto_remove": False}), state, pull, **how)
+    try:
+        values = wait(module, root, how["timeout"])
+    except DeadlineError:  # it runs on, and is nobody's but its own again
+        bring(root, VmSpec.parse(name, {"auto_remove": True}), "present", "never")
+        raise
+    except GuestError:
+        api.remove(root, name, force=True)
+        raise
+    api.remove(root, name, force=True)
+    return values
 
 
 def environment(paths: list[str]) -> dict[str, str]:
@@ -469,8 +509,9 @@ def wait(module: Any, root: Any, timeout: float) -> dict[str, Any]:
     verdict = api.wait(root, name, timeout=timeout)
     lines = [line.text.decode("utf-8", "replace") for line in api.logs(root, name, tail=CONSOLE_LINES)]
     if verdict.get("code") != 0:
-        end = "\n".join(lines[-10:])
-        raise GuestError(f"the program of VM {name} ended with status {verdict.get('code')}; its last lines:\n{end}",
+        end = "".join(f"\n{line}" for line in lines[-10:])
+        raise GuestError(f"the program of VM {name} ended with status {verdict.get('code')}; "
+                         + (f"its last lines:{end}" if end else "it printed nothing"),
                          code="vm.failed", hint=f"see `uni logs {name}`")
     return {"vm": api.info(api.resolve_vm(root, name)), "console": lines}
 

@@ -320,7 +320,10 @@ def _limits(value: Any) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, item in dict(value).items():
         if key == "cpu":
-            result[key] = float(item)
+            try:
+                result[key] = float(item)
+            except (TypeError, ValueError):
+                result[key] = 0.0
             if not 0.01 <= result[key] <= 4096:
                 raise fail("limits.cpu", item, "a number of CPUs such as 0.5")
         elif key in ("memory", "io_read_bps", "io_write_bps"):

@@ -45,10 +45,11 @@ def normalise(value: Any) -> dict[str, Any]:
     if check["interval"] < 0.1:
         raise _bad(options.get("interval"), "an interval of at least 100ms")
     retries = options.get("retries")
-    check["retries"] = 3 if retries is None else int(retries)
+    check["retries"] = 3 if retries is None else int(retries) if str(retries).isdigit() else 0
     check["on_failure"] = str(options.get("on_failure") or "none")
     if check["retries"] < 1 or check["on_failure"] not in ("none", "restart", "kill"):
-        raise _bad(options, "retries of at least 1, on_failure none, restart or kill")
+        given = {key: options.get(key) for key in ("retries", "on_failure")}
+        raise _bad(given, "retries of at least 1, on_failure none, restart or kill")
     return dict(sorted(check.items()))
 
 
@@ -88,10 +89,10 @@ def _statuses(value: Any) -> list[list[int]]:
         return [[200, 399]]
     ranges = []
     for entry in value if isinstance(value, (list, tuple)) else [value]:
-        low, high = entry if isinstance(entry, (list, tuple)) else (str(entry).partition("-")[::2])
         try:
+            low, high = entry if isinstance(entry, (list, tuple)) else (str(entry).partition("-")[::2])
             ranges.append([int(low), int(high or low)])
-        except ValueError:
+        except (TypeError, ValueError):
             raise _bad(value, "HTTP status codes such as 200 or 200-299") from None
     return sorted(ranges)
 

@@ -6,6 +6,7 @@ The record itself holds only path, mode and a salted digest of the content, whic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,16 @@ def normalise(value: Any) -> list[dict[str, Any]]:
         if len(content) > MAX_SECRET:
             raise UsageError(f"{where} has {len(content)} bytes, {MAX_SECRET} are possible", code="vm.secrets")
         mode = entry.get("mode", "0400")
-        result.append({"path": path, "mode": int(str(mode), 8) if not isinstance(mode, int) else mode,
-                       "uid": int(entry.get("uid") or 0), "gid": int(entry.get("gid") or 0),
+        if not isinstance(mode, int):
+            mode = int(mode, 8) if re.fullmatch("[0-7]{1,4}", str(mode)) else -1
+        if not 0 <= mode <= 0o7777:
+            raise UsageError(f"{where}: mode {entry['mode']!r} is not understood", code="vm.secrets",
+                             hint="octal digits in quotes, such as '0440'")
+        owner = {key: str(entry.get(key) or 0) for key in ("uid", "gid")}
+        for key, text in owner.items():
+            if not re.fullmatch("[0-9]{1,9}", text):
+                raise UsageError(f"{where}: {key} {text!r} is not a number", code="vm.secrets")
+        result.append({"path": path, "mode": mode, "uid": int(owner["uid"]), "gid": int(owner["gid"]),
                        "content": base64.b64encode(content).decode()})
     return sorted(result, key=lambda item: str(item["path"]))
 
@@ -53,7 +62,10 @@ def _content(entry: Mapping[str, Any], where: str) -> bytes:
     if entry.get("content") is not None:
         return str(entry["content"]).encode("utf-8", "surrogateescape")
     if entry.get("content_b64") is not None:
-        return base64.b64decode(str(entry["content_b64"]))
+        try:
+            return base64.b64decode(str(entry["content_b64"]), validate=True)
+        except ValueError:
+            raise UsageError(f"{where}: content_b64 is not base64", code="vm.secrets") from None
     if entry.get("src"):
         try:
             return Path(str(entry["src"])).read_bytes()

@@ -38,8 +38,9 @@ class VmSpec:
                                  hint=f"options: {', '.join(FIELDS)}")
             try:
                 values[key] = known.normalise(value)
-            except (TypeError, AttributeError):
-                raise UsageError(f"{key}: {value!r} has the wrong type", code=f"vm.{key}", hint=known.help) from None
+            except (TypeError, AttributeError, ValueError, OverflowError):
+                said = "what it says" if known.secret else repr(value)
+                raise UsageError(f"{key}: {said} is not understood", code=f"vm.{key}", hint=known.help) from None
         return cls(name, values)
 
     def over(self, old: Mapping[str, Any]) -> dict[str, Any]:
