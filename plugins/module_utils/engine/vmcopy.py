@@ -111,7 +111,9 @@ def copy_in(root: Root, reference: str, source: Source, dest: str, attributes: A
         if running:
             api.start(root, reference)
     if running:
-        stop = Action("restart", f"vm/{reference}", "restart: its disk cannot be written while it runs")
+        reason = "its disk cannot be written while it runs"
+        stop = Action("restart", f"vm/{reference}", f"restart: {reason}", {"status": "running"},
+                      {"status": "running", "restart": reason})
         plan = Plan((*plan.actions, stop))
     return plan
 

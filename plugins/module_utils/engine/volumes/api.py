@@ -254,7 +254,8 @@ def _format(spec: VolumeSpec, disk: Path, size: int) -> None:
     # No reserved blocks: there is no other user in a unikernel to save them from.
     done = _tool("mke2fs", "-q", "-F", "-t", "ext2", "-b", str(_BLOCK), "-m", "0", "-L", spec.name[:16], str(disk))
     if done.returncode != 0:
-        raise HostError(f"cannot make the file system of volume {spec.name}: {done.stdout.strip()[-400:]}",
+        said = (done.stdout.strip().splitlines() or ["mke2fs failed"])[-1]
+        raise HostError(f"cannot make the file system of volume {spec.name}: {said[:400]}",
                         code="volume.mke2fs", hint="is there enough space on the disk?")
 
 
