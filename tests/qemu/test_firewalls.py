@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.uni.engine.plugins.module_utils.engine import doctor
 from ansible_collections.uni.engine.plugins.module_utils.engine.monitors.qemu import find_program
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api as networks
-from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment, firewall, link
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import attachment, firewall
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 
@@ -121,9 +121,19 @@ def test_rules_that_were_flushed_come_back(net: Host, disk: Path, outside: Outsi
     sh("iptables -F; iptables -t nat -F")
     put_back(net)
     assert works(net, disk, outside)
+
+
+def test_a_bridge_that_was_deleted_comes_back(net: Host, disk: Path, outside: Outside) -> None:
+    """With the VMs that run, their names, and the link address that they know their gateway by."""
+    begin(net, disk)
     bridge = networks.inspect(net.root, "front")["bridge"]
-    sh(f"ip link del {bridge}")
-    assert attachment.repair(net.root) and link.exists(bridge)
+    for _time in range(2):
+        address = sh(f"ip -o link show {bridge}").split("link/ether ")[1].split()[0]
+        sh(f"ip link del {bridge}")
+        assert attachment.repair(net.root) and not attachment.repair(net.root)
+        assert sh(f"ip -o link show {bridge}").split("link/ether ")[1].split()[0] == address
+        assert outside.ask("192.0.2.1", "8080") == "hello 192.0.2.2"
+        assert run_guest(net, disk, "web", "80")[0] == 0
 
 
 def test_the_next_start_puts_rules_back(net: Host, disk: Path, outside: Outside) -> None:

@@ -29,7 +29,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 SIGHUP, SIGTERM = 1, 15
 NOBODY = 65534
 SIOCGIFHWADDR, SIOCSIFHWADDR = 0x8927, 0x8924  # linux/sockios.h; a struct ifreq goes in and comes out
-NET_ADDR_SET = 3  # linux/netdevice.h
+NET_ADDR_SET, ARPHRD_ETHER = 3, 1  # linux/netdevice.h, linux/if_arp.h
 SYS = Path("/sys/class/net")
 
 
@@ -82,19 +82,33 @@ def up(root: Root, network: Network) -> None:
         if os.geteuid() != 0:
             raise HostError("bridge networks need root", code="network.permission",
                             hint="use the network `user`, or sudo")
-        _ip(list(commands(network)))
-        for remote in (network.get("vxlan") or {}).get("remotes", []):
-            _tool("bridge", "fdb", "append", "00:00:00:00:00:00", "dev", vxlan_name(network), "dst", remote)
-        _keep_address(network.bridge)
-        _sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1
+        _make(root, network)
     elif os.geteuid() == 0 and _changes_address(network.bridge):
-        _keep_address(network.bridge)
+        _keep_address(root, network)
     firewalld.admit(network.bridge)
     _sysctl("net/ipv4/ip_forward", "1")  # each time: firewalls and sysctl files set it back
     if network.get("subnet6"):
         _sysctl("net/ipv6/conf/all/forwarding", "1")
     if network.get("dns") and not server_running(root, network):
         _start_server(root, network)
+
+
+def _make(root: Root, network: Network) -> None:
+    """Make the bridge. Where somebody deleted it, what was on it comes back: running VMs, the address they know."""
+    from ansible_collections.uni.engine.plugins.module_utils.engine.networks import ipam
+
+    if exists(vxlan_name(network)):
+        _ip([f"link delete {vxlan_name(network)}"])
+    _ip(list(commands(network)))
+    for remote in (network.get("vxlan") or {}).get("remotes", []):
+        _tool("bridge", "fdb", "append", "00:00:00:00:00:00", "dev", vxlan_name(network), "dst", remote)
+    _keep_address(root, network)
+    _sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")  # for ports published on 127.0.0.1
+    taps = [tap for lease in ipam.leases(root, network.name).values() if exists(tap := str(lease["tap"]))]
+    if taps:
+        _ip([f"link set dev {tap} master {network.bridge}" for tap in taps])
+        isolate(taps, bool(network.get("isolated")))
+        stop_server(root, network)  # what it listened on is gone
 
 
 def _changes_address(bridge: str) -> bool:
@@ -105,8 +119,8 @@ def _changes_address(bridge: str) -> bool:
         return False
 
 
-def _keep_address(bridge: str) -> None:
-    """Make a bridge's link address its own.
+def _keep_address(root: Root, network: Network) -> None:
+    """Make a bridge's link address its own, that of the bridge before if there was one since the host started.
 
     Until somebody sets it, the kernel gives a bridge the lowest address of its ports: as VMs came and went it would
     change, and the others would go on sending to the old one. Setting drops what the host knows of its neighbors there.
@@ -116,12 +130,19 @@ def _keep_address(bridge: str) -> None:
     import fcntl
     import socket
 
+    memory = run_directory(root, network) / "link-address"
+    memory.parent.mkdir(mode=0o755, exist_ok=True)
+    name = network.bridge.encode()
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            request = fcntl.ioctl(sock, SIOCGIFHWADDR, struct.pack("16s24x", bridge.encode()))
+            known = memory.read_bytes() if memory.exists() else b""
+            request = struct.pack("16sH6s16x", name, ARPHRD_ETHER, known) if len(known) == 6 \
+                else fcntl.ioctl(sock, SIOCGIFHWADDR, struct.pack("16s24x", name))
             fcntl.ioctl(sock, SIOCSIFHWADDR, request)
+        write_bytes(memory, request[18:24])
     except OSError as error:
-        raise HostError(f"cannot set the link address of {bridge}: {error.strerror}", code="network.ip") from error
+        raise HostError(f"cannot set the link address of {network.bridge}: {error.strerror}",
+                        code="network.ip") from error
 
 
 def whole(root: Root, network: Network) -> bool:
