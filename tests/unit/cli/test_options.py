@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.uni.engine.plugins.module_utils.cli import options
-from ansible_collections.uni.engine.plugins.module_utils.cli.commands import ps
+from ansible_collections.uni.engine.plugins.module_utils.cli.commands import ps, run
 from ansible_collections.uni.engine.plugins.module_utils.cli.dispatch import load
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import UsageError
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
 WORDS = ("-a", "--all", "-q", "-aq", "--filter", "--filter=name=web", "name=web", "--format", "--format={id}", "--format=",
          "--output", "--output=json", "json", "--root=/r", "-x", "--", "--help", "web", "--no-trunc", "--al", "-", "")
@@ -37,6 +38,17 @@ def test_mistakes_are_argparses(words: list[str]) -> None:
     assert options.parse([*ps.OPTIONS, *options.COMMON], words) is None
     with pytest.raises((UsageError, SystemExit)):
         load("ps")[0].parse_args(words)
+
+
+def test_what_is_said_about_a_health_check() -> None:
+    words = ["image", "--health-check", "http:80:/up", "--health-interval", "500ms", "--health-start-period", "1m",
+             "--health-status", "200-299,404", "--health-on-failure", "restart", "--health-retries", "2"]
+    check = VmSpec.parse("web", {"health_check": run._health(load("run")[0].parse_args(words))}).values["health_check"]
+    assert check == VmSpec.parse("web", {"health_check": {
+        "kind": "http", "port": 80, "path": "/up", "interval": 0.5, "start_period": 60, "statuses": [[200, 299], 404],
+        "on_failure": "restart", "retries": 2}}).values["health_check"]
+    with pytest.raises(UsageError, match="--health-start-period needs --health-check"):
+        run._health(load("run")[0].parse_args(["image", "--health-start-period", "1m"]))
 
 
 def test_ps_imports_little(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Us
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.fields import FIELDS
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.plan import Observed, Wanted, plan_vm
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.secrets import split
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec, damaged
 
 LIVE, RESTART, RECREATE = ["update"], ["update", "restart"], ["recreate", "start"]
 
@@ -92,6 +93,18 @@ def test_a_field(name: str) -> None:
         assert kinds(name, other, observed) == expected
         assert kinds(name, other, observed, **{name: "ignore"}) == kinds(name, other, observed, **{"*": "ignore"}) == []
     assert FIELDS[name].change == {1: "live", 2: "restart"}.get(len(expected), "recreate") or expected is RECREATE
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_is_on_record_is_as_it_was_understood(name: str) -> None:
+    for value in TABLE[name][:3]:
+        if value is not None:
+            record = json.loads(json.dumps(VmSpec.parse("web", {name: value}).values))
+            assert damaged(record) == ""
+            secret = FIELDS[name].secret
+            for wrong in (None, {"": []}, -7.5, "\0"):
+                assert damaged({"cpus": 1, name: wrong}) == ("" if secret else name), wrong
+    assert damaged({"of a newer release": 7}) == ""
 
 
 def test_another_image_is_another_vm() -> None:

@@ -60,7 +60,8 @@ def network_ls(args: argparse.Namespace, ui: Ui) -> int:
     del args
     found = api.list_networks(ui.root)
     ui.table(found, ("NAME", "SUBNET", "BRIDGE", "UP", "VMS"), [
-        (item["name"], item["subnet"], item["bridge"], "yes" if item["up"] else "no", ", ".join(item["users"]))
+        (item["name"], ", ".join(filter(None, (item["subnet"], item["subnet6"]))), item["bridge"],
+         "yes" if item["up"] else "no", ", ".join(item["users"]))
         for item in found])
     return 0
 

@@ -15,6 +15,16 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import VmSpec
 
+# What may be said about a health check: the keys of the module's health_check, as options.
+HEALTH = {
+    "interval": ("DURATION", "how often the health check is made (default: 10s)"),
+    "timeout": ("DURATION", "how long its answer may take (default: 5s)"),
+    "retries": ("N", "failures in a row that make the VM unhealthy (default: 3)"),
+    "start-period": ("DURATION", "failures that do not count after a start (default: 30s)"),
+    "status": ("CODES", "of http: the answers that are good, such as 200-299,404"),
+    "body": ("TEXT", "of http: what the answer must hold"),
+    "on-failure": ("ACTION", "what happens to an unhealthy VM: none, restart or kill"),
+}
 _ADJECTIVES = (
     "amber",
     "brave",
@@ -121,6 +131,8 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "--entrypoint", metavar="WORDS", help="the program and its first arguments, as the shell splits them"
     )
     parser.add_argument("--health-check", metavar="CHECK", help="tcp:PORT, http:PORT:/path, log:PATTERN or ready")
+    for name, (metavar, text) in HEALTH.items():
+        parser.add_argument(f"--health-{name}", metavar=metavar, help=text)
     parser.add_argument("--restart", metavar="POLICY[:N]", help="no, on-failure[:N], always or unless-stopped")
     parser.add_argument("--stop-timeout", metavar="DURATION", help="how long it may take to end (default: 30s)")
     parser.add_argument("--stop-signal", metavar="SIGNAL", help="what asks it to end (default: the image's, else TERM)")
@@ -218,7 +230,6 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             "hostname",
             "workdir",
             "user",
-            "health_check",
             "stop_timeout",
             "kernel",
             "accel",
@@ -248,6 +259,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         ports=args.publish,
         volumes=args.volume,
         networks=_networks(args),
+        health_check=_health(args),
         extra_hosts=args.add_host,
         ulimits=args.ulimit,
         secrets=_secrets(args.secret),
@@ -270,6 +282,17 @@ def _networks(args: argparse.Namespace) -> list[Any] | None:
         option = "network-alias" if "aliases" in given else next(iter(given))
         raise UsageError(f"--{option} needs exactly one --network", code="cli.usage")
     return [{"name": (networks or [""])[0], **given}] if given else networks
+
+
+def _health(args: argparse.Namespace) -> Any:
+    """The health check, with what is said about it."""
+    details = {name: getattr(args, f"health_{name}".replace("-", "_")) for name in HEALTH}
+    given = {name.replace("-", "_"): value for name, value in details.items() if value is not None}
+    if given and args.health_check is None:
+        raise UsageError(f"--health-{next(iter(given)).replace('_', '-')} needs --health-check", code="cli.usage")
+    if "status" in given:
+        given["status"] = given["status"].split(",")
+    return {"test": args.health_check, **given} if given else args.health_check
 
 
 def _pair(option: str, word: str) -> tuple[str, str]:

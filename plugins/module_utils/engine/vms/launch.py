@@ -25,8 +25,8 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 from ansible_collections.uni.engine.plugins.module_utils.engine.units import PortForward, parse_port
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import disklimits
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms.bootkernel import find_kernel
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm, write_loose
-from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import effective
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.record import Vm, corrupt, write_loose
+from ansible_collections.uni.engine.plugins.module_utils.engine.vms.spec import damaged, effective
 
 OVERLAY = "disk.qcow2"
 SPARE_MEMORY = 2 << 20   # bytes that a guest needs beside its kernel's file to get as far as saying what is wrong
@@ -54,6 +54,10 @@ def prepare(root: Root, vm: Vm, *, incoming: Incoming | None = None) -> dict[str
     :raises UniError: kernel, image, volume, network or tool missing, memory too small: nothing was started
     """
     values = vm.values
+    field = damaged(values)
+    if field:
+        raise corrupt(vm.directory, f"the record {vm.directory / 'vm.json'} is damaged: values.{field} is none that"
+                                    " this field can have")
     kernel = find_kernel(root, vm) if incoming is None else incoming.kernel
     memory = int(value(vm, "memory"))
     _check_memory(vm, memory, kernel)

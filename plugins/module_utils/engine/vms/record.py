@@ -148,20 +148,24 @@ def read(directory: Path) -> Vm:
     """
     if not _written(directory):
         raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
-    path = directory / "vm.json"
-    hint = f"restore it from a backup, or remove the VM: uni rm -f {directory.name}"
     try:
-        record = read_json(path)
+        record = read_json(directory / "vm.json")
     except UniError as error:
         if error.code != "record.corrupt":
             raise
-        raise UniError(error.message, code=error.code, hint=hint) from None
+        raise corrupt(directory, error.message) from None
     if record is None:  # removed meanwhile
         raise NotFoundError(f"no VM {directory.name}", code="vm.not_found", hint="see `uni ps -a`")
     damage = _damage(record)
     if damage:
-        raise UniError(f"the record {path} is damaged: {damage}", code="record.corrupt", hint=hint)
+        raise corrupt(directory, f"the record {directory / 'vm.json'} is damaged: {damage}")
     return Vm(directory, record, _read_loose(directory / "state.json"), _read_loose(directory / "start.json"))
+
+
+def corrupt(directory: Path, message: str) -> UniError:
+    """What a command says of a VM whose record cannot be believed."""
+    return UniError(message, code="record.corrupt",
+                    hint=f"restore it from a backup, or remove the VM: uni rm -f {directory.name}")
 
 
 def _damage(record: Any) -> str:

@@ -48,6 +48,23 @@ class VmSpec:
         return {**old, **self.values}
 
 
+def damaged(values: Mapping[str, Any]) -> str:
+    """The first field of a record that cannot be what :meth:`VmSpec.parse` left; empty when there is none. Pure.
+
+    Secrets are not looked at, for their contents are elsewhere, nor fields that only a newer release knows. An older
+    release may have written less in an object, so only its kind is compared.
+    """
+    for key, value in values.items():
+        known = FIELDS.get(key)
+        if known is not None and not known.secret:
+            try:
+                if not isinstance(value, known.normalise(value).__class__):
+                    return key
+            except (UsageError, TypeError, AttributeError, ValueError, OverflowError):
+                return key
+    return ""
+
+
 def effective(values: Mapping[str, Any], key: str) -> Any:
     """A field's value, or its default."""
     return values[key] if key in values else DEFAULTS.get(key)
