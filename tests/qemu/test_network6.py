@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,27 @@ def test_addresses_names_and_ports(net: Host, disk: Path, outside: Outside) -> N
     with pytest.raises(ConflictError) as caught:
         api.run(net.root, server(disk, "second", networks=["front"], ports=["[::]:9090:80"]))
     assert caught.value.code == "port.in_use"
+
+
+def test_the_host_keeps_its_own_router(net: Host, outside: Outside) -> None:
+    """Linux does not listen to router advertisements where it forwards, unless told to: the host's way out would expire."""
+    def learned() -> bool:
+        routes = subprocess.run(["ip", "-6", "route", "show", "default", "dev", "wire"], capture_output=True, text=True, check=True)
+        return "proto ra" in routes.stdout
+
+    words = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--interface=eriw", "--bind-interfaces",
+             "--user=root", "--dhcp-range=2001:db8::,ra-only,64,1h", "--enable-ra", "--ra-param=eriw,4,600", "--pid-file",
+             f"--dhcp-leasefile={net.path / 'leases'}"]
+    networks.ensure_present(net.root, NetworkSpec.parse("front", SIX))
+    router = subprocess.Popen([*outside.enter, *words], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not learned():
+            assert time.monotonic() < deadline, "no route from the router's advertisements"
+            time.sleep(0.1)
+    finally:
+        router.kill()
+        router.wait()
 
 
 def test_ways_out(net: Host, disk: Path, outside: Outside) -> None:

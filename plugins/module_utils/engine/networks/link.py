@@ -11,6 +11,7 @@ import os
 import struct
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ansible_collections.uni.engine.plugins.module_utils.engine.errors import HostError
@@ -88,9 +89,25 @@ def up(root: Root, network: Network) -> None:
     firewalld.admit(network.bridge)
     _sysctl("net/ipv4/ip_forward", "1")  # each time: firewalls and sysctl files set it back
     if network.get("subnet6"):
-        _sysctl("net/ipv6/conf/all/forwarding", "1")
+        _forward6()
     if network.get("dns") and not server_running(root, network):
         _start_server(root, network)
+
+
+def _forward6() -> None:
+    """Forward IPv6, and go on listening to the host's own routers where it did.
+
+    Where a host forwards, Linux takes ``accept_ra`` 1 for no and 2 for yes (Documentation/networking/ip-sysctl.rst):
+    the host's own address and way out, if it learnt them, would expire.
+    """
+    for path in Path("/proc/sys/net/ipv6/conf").glob("*/accept_ra"):
+        name = path.parent.name
+        if name in ("all", "default") or name.startswith("ub"):
+            continue
+        with suppress(OSError):  # an interface that is gone by now
+            if ((path.parent / "forwarding").read_text(), path.read_text()) == ("0\n", "1\n"):
+                path.write_text("2")
+    _sysctl("net/ipv6/conf/all/forwarding", "1")
 
 
 def _make(root: Root, network: Network) -> None:
