@@ -43,6 +43,33 @@ def test_everything_reaches_everything(net: Host, disk: Path, outside: Outside, 
     assert from_guest(net, disk, "192.0.2.2", 80, "front")[1].startswith("hello 192.0.2.1"), "out, as the host"
 
 
+# What a guest with a kernel of its own can do: send what is for 127.0.0.1 to its gateway. GATEWAY ADDRESS INTERFACE.
+HOSTILE = """
+ip address flush dev lo
+ip link set $3 up
+ip address add $2/24 dev $3
+echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
+ip route add 127.0.0.1 via $1 src $2
+"""
+
+
+@pytest.mark.parametrize("where", ["front", "back"])
+def test_nobody_else_comes_in_by_127_0_0_1(net: Host, disk: Path, outside: Outside, where: str) -> None:
+    """The bridge routes 127.0.0.1, for the host's own sake: what is published there is still for the host alone."""
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {"isolated": True}))
+    networks.ensure_present(net.root, NetworkSpec.parse("back"))
+    start(net, disk, "web", "front", ports=["127.0.0.1:8081:80", "127.0.0.1:8081:80/udp", "8080:80"])
+    network = networks.inspect(net.root, where)
+    own = network["gateway"].rpartition(".")[0] + ".99"
+    subprocess.run(["ip", "link", "add", "evil", "master", network["bridge"], "type", "veth", "peer", "name", "live"], check=True)
+    subprocess.run(["ip", "link", "set", "evil", "up"], check=True)
+    subprocess.run(["ip", "link", "set", "live", "netns", str(outside.holder.pid)], check=True)
+    outside.run("sh", "-ec", HOSTILE, "sh", network["gateway"], own, "live")
+    assert outside.ask(network["gateway"], "8080").startswith("hello"), "it gets as far as the host"
+    assert outside.ask("127.0.0.1", "8081") == "" and outside.ask("udp", "127.0.0.1", "8081") == ""
+    assert ask("127.0.0.1", 8081).startswith("hello")
+
+
 @pytest.mark.parametrize("mtu", [1280, 1500, 9000])
 def test_mtu_end_to_end(net: Host, disk: Path, mtu: int) -> None:
     """Bridge, TAP interface and guest have it, and a lot of data passes in both directions of the bridge."""

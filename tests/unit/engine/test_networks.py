@@ -153,7 +153,7 @@ def test_rules_publish_isolate_and_come_off_again() -> None:
     rules = firewall.all_rules("UNI-x", [NET, other], [WEB])
     text = firewall.render("UNI-x", rules, firewall.JUMPS)
     assert text.count("COMMIT") == 2 and "-I FORWARD 1 -j UNI-x-FWD" in text
-    assert "-A UNI-x-DNAT -d 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.1.0.2:80" in text
+    assert "-A UNI-x-DNAT -d 127.0.0.1/32 -m addrtype --src-type LOCAL -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.1.0.2:80" in text
     assert "-A UNI-x-FWD -i ub1 -o ub2 -m conntrack ! --ctstate DNAT -j DROP" in text
     assert "-A UNI-x-FWD -i ub2 -j DROP" in text and "-A UNI-x-FWD -i ub2 -o ub2 -j ACCEPT" not in text
     assert "-A UNI-x-POST -s 10.2.0.0/24 ! -o ub2 -j MASQUERADE" not in text
