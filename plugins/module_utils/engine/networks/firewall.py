@@ -53,7 +53,7 @@ def vm_rules(item: Attachment, *, six: bool = False) -> Iterator[Rule]:
             continue
         bind = "" if port.bind == anywhere else f"-d {port.bind}/{length} "
         target = f"[{address}]:{port.guest}" if six else f"{address}:{port.guest}"
-        # The bridges route 127.0.0.1 (route_localnet), and a guest may send there: only what the host itself sends counts.
+        # The bridges route 127.0.0.1 (route_localnet), and a guest may send there: only what the host sends counts.
         bind += "-m addrtype --src-type LOCAL " if port.bind.startswith("127.") else ""
         yield ("nat", "DNAT", f"{bind}-p {port.proto} -m {port.proto} --dport {port.host} -j DNAT"
                               f" --to-destination {target}")
