@@ -42,7 +42,8 @@ def test_boot_time_is_measured(host: Host) -> None:
     assert 0 < vm["boot_seconds"] < 60
     began = vm["boot_seconds"]
     assert api.stop(host.root, "web", grace=0.3).vm["boot_seconds"] == began  # of the last start, also afterwards
-    assert api.start(host.root, "web").vm["boot_seconds"] != began
+    # Milliseconds: two starts in a row may take as many.
+    assert any(api.restart(host.root, "web", grace=0.3)["boot_seconds"] != began for _start in range(6))
 
 
 def test_crash_and_panic_are_told_apart(host: Host) -> None:
