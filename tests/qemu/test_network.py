@@ -17,7 +17,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.errors import Co
 from ansible_collections.uni.engine.plugins.module_utils.engine.guests import uni
 from ansible_collections.uni.engine.plugins.module_utils.engine.keeper.net import open_tap
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks import api as networks
-from ansible_collections.uni.engine.plugins.module_utils.engine.networks import link, shape
+from ansible_collections.uni.engine.plugins.module_utils.engine.networks import link, model, shape
 from ansible_collections.uni.engine.plugins.module_utils.engine.networks.model import NetworkSpec
 from ansible_collections.uni.engine.plugins.module_utils.engine.vms import api
 
@@ -63,19 +63,27 @@ def test_a_bridge_keeps_its_address(net: Host, disk: Path) -> None:
     assert seen == {first} and ask(web, 80).startswith("hello")
 
 
-def test_a_bridge_of_an_earlier_release_keeps_its_address_too(net: Host, monkeypatch: pytest.MonkeyPatch,
-                                                              tmp_path: Path) -> None:
-    networks.ensure_present(net.root, NetworkSpec.parse("front", {"dns": False}))
-    bridge = networks.inspect(net.root, "front")["bridge"]
-    subprocess.run(["ip", "-batch", "-"], input=f"link del {bridge}\nlink add {bridge} type bridge\n", text=True, check=True)
-    (tmp_path / bridge).mkdir()
-    (tmp_path / bridge / "addr_assign_type").write_text("1\n")  # this namespace's /sys is not mounted
-    monkeypatch.setattr(link, "SYS", tmp_path)
-    networks.ensure_present(net.root, NetworkSpec.parse("front", {"dns": False}))
-    first = link_address(bridge)
-    low = ["ip", "link", "add", "low", "master", bridge, "address", "00:00:00:00:00:01", "type", "veth"]
+def test_a_bridge_that_was_half_made_is_finished(net: Host, disk: Path) -> None:
+    """Its maker was killed, or was an earlier release, which left the address to the kernel."""
+    networks.ensure_present(net.root, NetworkSpec.parse("front", {
+        "subnet": "10.50.0.0/24", "ip_range": "10.50.0.64/26",
+        "vxlan": {"id": 7, "local": "127.0.0.1", "remotes": ["127.0.0.2"]}}))
+    front = model.load(net.root, "front")
+    start(net, disk, "web", "front", ports=["127.0.0.1:8081:80"])
+    gone = [f"link del {front.bridge}", f"link del {link.vxlan_name(front)}"]
+    subprocess.run(["ip", "-batch", "-"], input="\n".join([*gone, *link.commands(front)]), text=True, check=True)
+    (link.run_directory(net.root, front) / "made").unlink()
+    (link.run_directory(net.root, front) / "link-address").unlink()
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))
+    assert ask("127.0.0.1", 8081).startswith("hello")
+    (link.run_directory(net.root, front) / "made").unlink()
+    networks.ensure_present(net.root, NetworkSpec.parse("front"))  # a second time: nothing is there twice
+    shown = subprocess.run(["bridge", "fdb", "show", "dev", link.vxlan_name(front)], capture_output=True, text=True, check=True).stdout
+    assert shown.count("127.0.0.2") == 1
+    first = link_address(front.bridge)
+    low = ["ip", "link", "add", "low", "master", front.bridge, "address", "00:00:00:00:00:01", "type", "veth"]
     subprocess.run([*low, "peer", "name", "end"], check=True)
-    assert link_address(bridge) == first != "00:00:00:00:00:01"
+    assert link_address(front.bridge) == first != "00:00:00:00:00:01"
     subprocess.run(["ip", "link", "del", "low"], check=True)
 
 

@@ -30,8 +30,7 @@ from ansible_collections.uni.engine.plugins.module_utils.engine.root import Root
 SIGHUP, SIGTERM = 1, 15
 NOBODY = 65534
 SIOCGIFHWADDR, SIOCSIFHWADDR = 0x8927, 0x8924  # linux/sockios.h; a struct ifreq goes in and comes out
-NET_ADDR_SET, ARPHRD_ETHER = 3, 1  # linux/netdevice.h, linux/if_arp.h
-SYS = Path("/sys/class/net")
+ARPHRD_ETHER = 1  # linux/if_arp.h
 
 
 def is_up(network: Network) -> bool:
@@ -79,19 +78,29 @@ def up(root: Root, network: Network) -> None:
 
     :raises HostError: code ``network.permission``, ``network.ip``, ``network.dnsmasq``
     """
+    made = _made(root, network)
     if not is_up(network):
         if os.geteuid() != 0:
             raise HostError("bridge networks need root", code="network.permission",
                             hint="use the network `user`, or sudo")
-        _make(root, network)
-    elif os.geteuid() == 0 and _changes_address(network.bridge):
-        _keep_address(root, network)
+        made.unlink(missing_ok=True)
+        if exists(vxlan_name(network)):  # the bridge alone was deleted
+            _ip([f"link delete {vxlan_name(network)}"])
+        _ip(list(commands(network)))
+    if os.geteuid() == 0 and not made.exists():
+        _finish(root, network)
+        write_bytes(made, b"")
     firewalld.admit(network.bridge)
     _sysctl("net/ipv4/ip_forward", "1")  # each time: firewalls and sysctl files set it back
     if network.get("subnet6"):
         _forward6()
     if network.get("dns") and not server_running(root, network):
         _start_server(root, network)
+
+
+def _made(root: Root, network: Network) -> Path:
+    """The file that says that the bridge lacks nothing."""
+    return run_directory(root, network) / "made"
 
 
 def _forward6() -> None:
@@ -110,13 +119,13 @@ def _forward6() -> None:
     _sysctl("net/ipv6/conf/all/forwarding", "1")
 
 
-def _make(root: Root, network: Network) -> None:
-    """Make the bridge. Where somebody deleted it, what was on it comes back: running VMs, the address they know."""
+def _finish(root: Root, network: Network) -> None:
+    """What a bridge that was just made lacks; it can be repeated, for whoever made it may have been killed.
+
+    Where somebody deleted the bridge, what was on it comes back: running VMs, and the link address that they know.
+    """
     from ansible_collections.uni.engine.plugins.module_utils.engine.networks import ipam
 
-    if exists(vxlan_name(network)):
-        _ip([f"link delete {vxlan_name(network)}"])
-    _ip(list(commands(network)))
     for remote in (network.get("vxlan") or {}).get("remotes", []):
         _tool("bridge", "fdb", "append", "00:00:00:00:00:00", "dev", vxlan_name(network), "dst", remote)
     _keep_address(root, network)
@@ -126,14 +135,6 @@ def _make(root: Root, network: Network) -> None:
         _ip([f"link set dev {tap} master {network.bridge}" for tap in taps])
         isolate(taps, bool(network.get("isolated")))
         stop_server(root, network)  # what it listened on is gone
-
-
-def _changes_address(bridge: str) -> bool:
-    """Whether an earlier release of Uni made the bridge; no, where /sys shows another namespace."""
-    try:
-        return int((SYS / bridge / "addr_assign_type").read_text()) != NET_ADDR_SET
-    except OSError:
-        return False
 
 
 def _keep_address(root: Root, network: Network) -> None:
@@ -164,7 +165,9 @@ def _keep_address(root: Root, network: Network) -> None:
 
 def whole(root: Root, network: Network) -> bool:
     """Whether the bridge, forwarding and the name server are there."""
-    if not is_up(network) or (network.get("dns") and not server_running(root, network)):
+    if not is_up(network) or not _made(root, network).exists():
+        return False
+    if network.get("dns") and not server_running(root, network):
         return False
     forwards = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
     return forwards and firewalld.admitted(network.bridge)

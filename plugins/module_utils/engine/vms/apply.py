@@ -7,7 +7,7 @@ import os
 import secrets as random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +154,8 @@ def start_saved(root: Root, vm: Vm, *, timeout: float = BOOT_SECONDS) -> None:
         return
     start(root, [vm], timeout=timeout, incoming=saved.incoming(root, vm))
     saved.resume(vm)
-    keepers.ask(vm.directory, {"op": "note", "status": "running"}, timeout=10)
+    with suppress(UniError):  # the time, for the guest; one that has ended already needs none
+        keepers.ask(vm.directory, {"op": "note", "status": "running"}, timeout=10)
 
 
 def _check_start(root: Root, vm: Vm, result: dict[str, Any] | None, timeout: float) -> None:
